@@ -1,0 +1,1 @@
+"""Where the stages meet: the loop, records, statistics, reports and studies."""

@@ -1,0 +1,1 @@
+"""Hydra presets: one folder a group, one yaml a name."""

@@ -1,0 +1,283 @@
+"""Configuration: Hydra composes it, frozen dataclasses validate it; library code never sees a DictConfig.
+
+An env's or a budget's yaml may carry `overlays`: values for `agent`, `reward`, `budget` … under the name of their preset
+(`agent.ppo`, or `agent.*` for all). They are applied between the preset and what the user says on the command line, so that
+one env is one yaml.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from preflab.agents.ppo import PPOSettings
+from preflab.errors import InvalidArgument, UnknownName
+from preflab.oracles import OracleSettings
+from preflab.rewards import RewardSettings
+
+CONF = Path(__file__).parent / "conf"
+GROUPS = ("env", "oracle", "reward", "agent", "budget", "strategy")
+CONTROLS = ("constant", "random", "gold", "shaped-gold")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Which task, and how long the segments are that a human is shown.
+
+    Attributes:
+        name: of the task.
+        segment_length: steps of the segments that are compared.
+    """
+
+    name: str
+    segment_length: int = 50
+
+    def __post_init__(self) -> None:
+        if self.segment_length < 1:
+            raise InvalidArgument("env.segment_length", "must be at least 1", self.segment_length)
+
+
+@dataclass(frozen=True)
+class StrategyConfig:
+    """Which queries are asked.
+
+    Attributes:
+        name: of the strategy.
+        candidates_per_query: uniform pairs that a strategy looks at for each one it asks (B-Pref: 10).
+    """
+
+    name: str = "uniform"
+    candidates_per_query: int = 1
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """How much may be asked and how long the agent is trained.
+
+    Attributes:
+        name: of the budget.
+        n_comparisons: queries put to the oracle; held-out ones and skips are charged too.
+        n_env_steps: env steps of training; a rollout that has begun is finished.
+        n_rounds: times of collecting, asking, fitting and training.
+        first_share: share of the comparisons that the first round asks.
+        round_starts: shares of the env steps at which the rounds begin; None spaces them evenly.
+        n_collect: trajectories collected a round, from which queries are made.
+        heldout_share: share of the trajectories, and of the queries, that only measure the reward.
+        n_eval_episodes: episodes of one evaluation.
+    """
+
+    name: str
+    n_comparisons: int = 200
+    n_env_steps: int = 100_000
+    n_rounds: int = 6
+    first_share: float = 0.3
+    round_starts: tuple[float, ...] | None = None
+    n_collect: int = 20
+    heldout_share: float = 0.2
+    n_eval_episodes: int = 20
+
+    def __post_init__(self) -> None:
+        starts = self.round_starts
+        if starts is not None:
+            starts = tuple(float(start) for start in starts)
+            object.__setattr__(self, "round_starts", starts)
+            if len(starts) != self.n_rounds or starts[0] != 0 or list(starts) != sorted(set(starts)) or starts[-1] >= 1:
+                rule = f"must be {self.n_rounds} rising shares, the first 0 and all below 1"
+                raise InvalidArgument("budget.round_starts", rule, starts)
+        for name in ("n_comparisons", "n_env_steps", "n_rounds", "n_collect", "n_eval_episodes"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"budget.{name}", "must be at least 1", getattr(self, name))
+        for name in ("first_share", "heldout_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InvalidArgument(f"budget.{name}", "must be in (0, 1]", getattr(self, name))
+        if self.n_comparisons < self.n_rounds:
+            raise InvalidArgument("budget.n_comparisons", f"must cover {self.n_rounds} rounds", self.n_comparisons)
+
+    def comparisons_by_round(self) -> list[int]:
+        """Returns how many queries each round asks; they sum to `n_comparisons`."""
+        if self.n_rounds == 1:
+            return [self.n_comparisons]
+        first = max(1, round(self.first_share * self.n_comparisons))
+        first = min(first, self.n_comparisons - (self.n_rounds - 1))
+        rest, more = divmod(self.n_comparisons - first, self.n_rounds - 1)
+        return [first, *(rest + (i < more) for i in range(self.n_rounds - 1))]
+
+    def steps_by_round(self) -> list[int]:
+        """Returns the env steps of training at which each round ends, rising to `n_env_steps`."""
+        starts = self.round_starts or tuple(i / self.n_rounds for i in range(self.n_rounds))
+        return [round(start * self.n_env_steps) for start in (*starts[1:], 1.0)]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that defines one run; two runs with equal configs are equal, bit for bit."""
+
+    env: EnvConfig
+    oracle_name: str
+    oracle: OracleSettings
+    reward_name: str
+    reward: RewardSettings
+    agent_name: str
+    agent: PPOSettings
+    budget: BudgetConfig
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    form: str = "fixed"
+    seed: int = 0
+    device: str = "auto"
+    out: str = "runs"
+    video: bool = True
+
+    @property
+    def name(self) -> str:
+        """The run folder's name."""
+        form = "" if self.form == "fixed" else f"-{self.form}"
+        return f"{self.env.name}{form}-{self.oracle_name}-{self.reward_name}-{self.agent_name}-s{self.seed}"
+
+
+def names(group: str) -> list[str]:
+    """Returns the presets of a group, by name."""
+    if group not in GROUPS:
+        raise UnknownName("group", group, GROUPS)
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def describe(group: str, name: str) -> tuple[str, str]:
+    """Returns (description, source) of a preset."""
+    preset = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+    if not isinstance(preset, dict):
+        raise InvalidArgument(f"{group}/{name}.yaml", "must be a mapping", preset)
+    return str(preset.get("description", "")), str(preset.get("source", ""))
+
+
+def compose_run(overrides: Sequence[str] = ()) -> tuple[RunConfig, dict[str, Any]]:
+    """Returns the validated run and the plain composed tree for Hydra `overrides` such as `env=pendulum seed=1`.
+
+    Raises:
+        UnknownName: a group or preset that does not exist, with the nearest names and the whole list.
+        InvalidArgument: a value that breaks a rule, or a key that does not exist.
+    """
+    for override in overrides:
+        _check_names(override)
+    groups = [override for override in overrides if override.split("=", 1)[0] in GROUPS]
+    values = [override for override in overrides if override.split("=", 1)[0] not in GROUPS]
+    first = _compose(groups)
+    tree = _compose([*groups, *_overlays(first, _chosen(groups)), *map(_addable, values)])
+    return from_tree(_plain(tree)), _plain(tree)
+
+
+def from_tree(tree: Mapping[str, Any]) -> RunConfig:
+    """Validates a composed tree (what `config.yaml` of a run holds)."""
+    known = {"form", "seed", "device", "out", "video"}
+    return RunConfig(
+        env=_settings(EnvConfig, "env", tree["env"]),
+        oracle_name=tree["oracle"]["name"],
+        oracle=_settings(OracleSettings, "oracle", tree["oracle"]),
+        reward_name=tree["reward"]["name"],
+        reward=_settings(RewardSettings, "reward", tree["reward"]),
+        agent_name=tree["agent"]["name"],
+        agent=_settings(PPOSettings, "agent", tree["agent"]),
+        budget=_settings(BudgetConfig, "budget", tree["budget"]),
+        strategy=_settings(StrategyConfig, "strategy", tree["strategy"]),
+        **{name: tree[name] for name in known},
+    )
+
+
+def seeds(text: object) -> list[int]:
+    """Returns the seeds that `3` or `0..4` or `[0,2]` name.
+
+    >>> seeds("100..102"), seeds(7)
+    ([100, 101, 102], [7])
+    """
+    if isinstance(text, int):
+        return [text]
+    if isinstance(text, list | tuple):
+        return [int(item) for item in text]
+    match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", str(text).strip())
+    if not match or (match[2] and int(match[2]) < int(match[1])):
+        raise InvalidArgument("seed", "must be one seed or a rising range", text, "3 or 0..4")
+    return list(range(int(match[1]), int(match[2] or match[1]) + 1))
+
+
+def _check_names(override: str) -> None:
+    """Refuses unknown groups and presets before Hydra sees them, with the nearest names."""
+    key, _, value = override.lstrip("+~").partition("=")
+    if not _ or not key:
+        raise InvalidArgument("override", "must be key=value", override, "seed=1, budget=smoke, reward.n_members=5")
+    top = {"form", "seed", "device", "out", "resume", "jobs", "video"}
+    if key in GROUPS:
+        if value not in names(key):
+            raise UnknownName(key, value, names(key))
+    elif "." in key:
+        if key.split(".", 1)[0] not in GROUPS:
+            raise UnknownName("override", key.split(".", 1)[0], [*GROUPS, *top])
+    elif key not in top:
+        raise UnknownName("override", key, [*GROUPS, *top])
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("preflab.experiments.conf", version_base=None):
+            return compose("config", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InvalidArgument("override", "is not understood", " ".join(overrides), str(error).splitlines()[0]) from error
+
+
+def _addable(override: str) -> str:
+    """Returns the override so that Hydra takes keys that a yaml leaves at their default; dataclasses refuse unknown ones."""
+    key = override.partition("=")[0]
+    return override if "." not in key or key[0] in "+~" else f"++{override}"
+
+
+def _chosen(groups: Sequence[str]) -> dict[str, str]:
+    """Returns the preset chosen in each group: the default, or what an override says."""
+    defaults = _plain(OmegaConf.load(CONF / "config.yaml"))["defaults"]
+    chosen = {group: name for item in defaults if isinstance(item, dict) for group, name in item.items()}
+    return chosen | dict(override.split("=", 1) for override in groups)
+
+
+def _overlays(tree: DictConfig, chosen: Mapping[str, str]) -> list[str]:
+    """Returns the env's and then the budget's values for the chosen presets, as overrides."""
+    made = []
+    for owner in ("env", "budget"):
+        for target, values in _plain(tree)[owner].get("overlays", {}).items():
+            group, _, preset = target.partition(".")
+            if preset in ("*", chosen[group]):
+                made += [f"++{group}.{key}={_as_override(value)}" for key, value in values.items()]
+    return made
+
+
+def _as_override(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return "[" + ",".join(_as_override(item) for item in value) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _plain(tree: Any) -> dict[str, Any]:
+    plain = OmegaConf.to_container(tree, resolve=True)
+    if not isinstance(plain, dict):
+        raise InvalidArgument("config", "must be a mapping", plain)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _settings(kind: type[_T], group: str, values: Mapping[str, Any]) -> _T:
+    """Builds a frozen dataclass of a group from its composed values; an unknown key is refused with the nearest ones."""
+    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
+    given = {}
+    for key, value in values.items():
+        if key in ("description", "source", "overlays") or (key == "name" and "name" not in known):
+            continue
+        if key not in known:
+            raise UnknownName(f"{group}.<key>", key, known)
+        given[key] = tuple(value) if isinstance(value, list) else value
+    return kind(**given)

@@ -1,0 +1,81 @@
+"""Gold as a control: the reward sources that every learned reward is measured against. They stand outside `rewards/`.
+
+A gold source cannot recompute gold from observations (a MuJoCo reward needs the simulator), so a tape under the agent's
+vector env keeps what the env paid, in the order in which the agent's transitions are scored.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from stable_baselines3.common.vec_env import VecEnvWrapper
+
+from preflab.envs import TaskVecEnv
+from preflab.interfaces import ValueFunction
+from preflab.types import ScoredStore, Transitions
+
+
+class GoldTape(VecEnvWrapper):
+    """Keeps the gold reward of every step until it is taken."""
+
+    def __init__(self, venv: TaskVecEnv) -> None:
+        """Wraps the agent's env."""
+        super().__init__(venv)
+        self._task_env = venv
+        self._steps: list[npt.NDArray[np.float64]] = []
+
+    def reset(self) -> Any:
+        """Resets the envs and forgets the tape."""
+        self._steps.clear()
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        """Steps and keeps gold."""
+        result = self.venv.step_wait()
+        self._steps.append(np.array(self._task_env.last_gold, dtype=np.float64))
+        return result
+
+    def take(self) -> npt.NDArray[np.float64]:
+        """Returns (B,) gold in (step, env) order and empties the tape."""
+        taken = np.concatenate(self._steps)
+        self._steps.clear()
+        return taken
+
+
+class GoldSource:
+    """Gold as a proxy, standardized on a frozen pool like any learned reward.
+
+    Args:
+        pool: the trajectories on which scale (and center, in the fixed-horizon form) are measured.
+        is_fixed_horizon: whether the reward may be centered.
+        potential: the expert's value, for shaped gold r + γ Φ(s') − Φ(s) (Ng, Harada & Russell 1999); or None.
+    """
+
+    def __init__(self, pool: ScoredStore, is_fixed_horizon: bool, potential: ValueFunction | None = None) -> None:
+        self._potential = potential
+        self.tape: Callable[[], npt.NDArray[np.float64]] | None = None
+        rewards = self._shape(pool.gold_rewards, _transitions(pool))
+        self._scale = float(rewards.std()) or 1.0
+        self._center = float(rewards.mean()) if is_fixed_horizon else 0.0
+
+    def __call__(self, transitions: Transitions) -> npt.NDArray[np.float32]:
+        """Returns (B,) standardized gold of what was just done."""
+        if self.tape is None:
+            raise RuntimeError("a GoldSource scores nothing before its tape is set")
+        return self.standardized(self.tape(), transitions)
+
+    def standardized(self, rewards: npt.NDArray[np.float64], transitions: Transitions) -> npt.NDArray[np.float32]:
+        """Returns given gold rewards (B,) as the agent would receive them."""
+        return ((self._shape(rewards, transitions) - self._center) / self._scale).astype(np.float32)
+
+    def _shape(self, rewards: npt.NDArray[np.float64], transitions: Transitions) -> npt.NDArray[np.float64]:
+        if self._potential is None:
+            return rewards
+        after = np.where(transitions.terminated, 0.0, self._potential.values(transitions.next_obs))
+        return rewards + self._potential.gamma * after - self._potential.values(transitions.obs)
+
+
+def _transitions(pool: ScoredStore) -> Transitions:
+    index = pool.store.admissible(1)
+    return pool.store.gather(index).transitions()

@@ -1,0 +1,311 @@
+"""Stage one of a critic: what the frozen deterministic expert earns from states that others reached.
+
+Random, middle, noisy-expert and expert trajectories are recorded with their simulator states; from sampled states of
+them the expert takes over and is followed. The time limit is ignored there (a value is about the infinite horizon).
+Every batch of continuations is a pure function of the seed and its number and is its own file, so an interrupted
+gathering goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from preflab import seeding
+from preflab.errors import InvalidArgument
+from preflab.interfaces import Policy
+from preflab.storage import load_arrays, save_arrays
+from preflab.types import AnyArray, BoolArray, FloatArray, IntArray
+
+QUALITIES = ("random", "middle", "noisy", "expert")
+
+
+class Env(Protocol):
+    """A gymnasium environment that pays gold and whose physics can be saved and restored."""
+
+    def reset(self, *, seed: int | None = None) -> tuple[AnyArray, dict[str, object]]:
+        """Starts an episode."""
+        ...
+
+    def step(self, action: AnyArray) -> tuple[AnyArray, float, bool, bool, dict[str, object]]:
+        """Takes one step."""
+        ...
+
+    def save_state(self) -> FloatArray:
+        """Returns the full simulator state."""
+        ...
+
+    def restore_state(self, state: FloatArray) -> AnyArray:
+        """Restores it and returns its observation."""
+        ...
+
+
+@dataclass(frozen=True)
+class GatherConfig:
+    """How much to gather. One environment step each: n_trajectories · 4 · horizon + starts · 4 · their steps.
+
+    Attributes:
+        horizon: steps after which a source trajectory is cut (the task's time limit).
+        gamma: the expert's discount.
+        n_trajectories: source trajectories per quality.
+        n_starts: states per quality from which the expert is followed.
+        long_share: share of the starts, apart from those held out, followed until γ^h ≤ `tail`; the others for
+            `short_steps`, after which a fitted value stands in.
+        held_out_share: share of the source trajectories that no fit sees; starts on them are followed to the end.
+    """
+
+    horizon: int
+    gamma: float
+    n_trajectories: int = 20
+    n_starts: int = 200
+    long_share: float = 0.2
+    short_steps: int = 100
+    tail: float = 0.01
+    held_out_share: float = 0.15
+    n_envs: int = 16
+    n_threads: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gamma < 1:
+            raise InvalidArgument("gamma", "must be in (0, 1)", self.gamma)
+        if min(self.horizon, self.n_trajectories, self.n_starts, self.short_steps, self.n_envs) < 1:
+            raise InvalidArgument("GatherConfig", "must have positive counts", self)
+
+    @property
+    def long_steps(self) -> int:
+        """The first h with γ^h ≤ tail."""
+        return int(np.ceil(np.log(self.tail) / np.log(self.gamma)))
+
+
+@dataclass(frozen=True, eq=False)
+class Rolled:
+    """One policy followed from one state: T steps.
+
+    Attributes:
+        observations: (T + 1, *obs) float32.
+        rewards: (T,) gold.
+        terminated: step T − 1 reached a true terminal state.
+        states: (T + 1, S) simulator states, or (0, 0) where they were not kept.
+    """
+
+    observations: AnyArray
+    rewards: FloatArray
+    terminated: bool
+    states: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Continuations:
+    """C continuations of the deterministic expert, their steps one after another.
+
+    Attributes:
+        observations: (Σ (T_c + 1), *obs).
+        rewards: (Σ T_c,) gold.
+        lengths: (C,) T_c.
+        terminated: (C,) the continuation ended in a true terminal state.
+        quality: (C,) index into `QUALITIES` of who reached the start.
+        source: (C,) number of the source trajectory within its quality.
+        held_out: (C,) kept from every fit.
+        is_long: (C,) followed until the rest weighs next to nothing (or to termination).
+    """
+
+    observations: AnyArray
+    rewards: FloatArray
+    lengths: IntArray
+    terminated: BoolArray
+    quality: IntArray
+    source: IntArray
+    held_out: BoolArray
+    is_long: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def first(self) -> IntArray:
+        """(C,) row of each continuation's first observation."""
+        return np.cumsum(self.lengths + 1) - (self.lengths + 1)
+
+    @staticmethod
+    def concatenate(parts: Sequence[dict[str, AnyArray]]) -> Continuations:
+        """Joins stored batches."""
+        return Continuations(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+class NoisyPolicy:
+    """A policy whose actions are replaced by another's on a random share of steps, drawn per step."""
+
+    def __init__(self, policy: Policy, other: Policy, share: float = 0.3) -> None:
+        """Follows the stochastic `policy` but for a `share` of steps, which follow `other`."""
+        self._policy, self._other, self._share = policy, other, share
+
+    def act(self, obs: AnyArray, rng: np.random.Generator | None = None) -> AnyArray:
+        """Returns (N, *act) actions."""
+        ours = self._policy.act(obs, rng)
+        if rng is None:
+            return ours
+        swap = rng.random(len(ours)) < self._share
+        return np.where(swap.reshape(-1, *[1] * (ours.ndim - 1)), self._other.act(obs, rng), ours)
+
+
+def roll(
+    envs: Sequence[Env], first_obs: Sequence[AnyArray], policy: Policy, n_steps: Sequence[int],
+    rng: np.random.Generator | None = None, *, keep_states: bool = False, n_threads: int = 1,
+) -> list[Rolled]:
+    """Follows `policy` in each environment from where it stands for its `n_steps`, or to a true termination.
+
+    Time limits are ignored. Several environments are stepped at once in `n_threads` threads (MuJoCo releases the GIL).
+    """
+    observations = [[np.asarray(obs, dtype=np.float32)] for obs in first_obs]
+    states = [[env.save_state()] if keep_states else [] for env in envs]
+    rewards: list[list[float]] = [[] for _ in envs]
+    terminated = [False] * len(envs)
+    current = [np.asarray(obs) for obs in first_obs]
+    alive = [i for i in range(len(envs)) if n_steps[i] > 0]
+    with ThreadPoolExecutor(n_threads) as pool:
+        while alive:
+            actions = policy.act(np.stack([current[i] for i in alive]), rng)
+            todo = [(envs[i], action) for i, action in zip(alive, actions, strict=True)]
+            results = list(pool.map(_step, todo)) if n_threads > 1 else [_step(item) for item in todo]
+            for i, (obs, reward, is_terminal) in zip(alive, results, strict=True):
+                current[i], terminated[i] = obs, is_terminal
+                observations[i].append(np.asarray(obs, dtype=np.float32))
+                rewards[i].append(reward)
+                if keep_states:
+                    states[i].append(envs[i].save_state())
+            alive = [i for i in alive if not terminated[i] and len(rewards[i]) < n_steps[i]]
+    kept = [np.array(state) if keep_states else np.zeros((0, 0)) for state in states]
+    return [
+        Rolled(np.array(obs), np.array(reward), ended, state)
+        for obs, reward, ended, state in zip(observations, rewards, terminated, kept, strict=True)
+    ]
+
+
+def gather(
+    make_env: Callable[[], Env], expert: Policy, others: Mapping[str, Policy], config: GatherConfig, folder: Path,
+    report: Callable[[str], None] = print,
+) -> Continuations:
+    """Gathers continuations of `expert` from states of itself and of `others` ("random" and "middle"); resumable.
+
+    Args:
+        make_env: makes one environment that pays gold.
+        expert: followed deterministically from every start, and stochastically as the source called "expert".
+        others: the policies called "random" and "middle"; "noisy" is a mixture of the expert and "random".
+        config: how much.
+        folder: where sources and batches are kept; what is there already is not gathered again.
+        report: told about progress.
+    """
+    envs = [make_env() for _ in range(config.n_envs)]
+    policies = {**others, "noisy": NoisyPolicy(expert, others["random"]), "expert": expert}
+    sources = _sources(envs, policies, config, folder)
+    batches, parts = _batches(sources, config), []
+    for i, batch in enumerate(batches):
+        path = folder / f"continuations-{i:04d}.npz"
+        if not path.is_file():
+            save_arrays(path, _continue(envs, expert, batch, config))
+            report(f"critic: batch {i + 1} of {len(batches)}")
+        parts.append(load_arrays(path))
+    return Continuations.concatenate(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """A state from which the expert is to be followed."""
+
+    state: FloatArray
+    quality: int
+    source: int
+    n_steps: int
+    is_held_out: bool
+
+
+def _sources(
+    envs: Sequence[Env], policies: Mapping[str, Policy], config: GatherConfig, folder: Path
+) -> dict[str, list[FloatArray]]:
+    """Returns, per quality, the states (T + 1, S) of its source trajectories."""
+    kept = {}
+    for quality in QUALITIES:
+        path = folder / f"source-{quality}.npz"
+        if not path.is_file():
+            states = [
+                rolled.states for first in range(0, config.n_trajectories, len(envs))
+                for rolled in _from_reset(envs, policies[quality], config, quality, first)
+            ]
+            save_arrays(path, {"states": np.concatenate(states), "lengths": np.array([len(s) for s in states])})
+        stored = load_arrays(path)
+        kept[quality] = np.split(stored["states"], np.cumsum(stored["lengths"])[:-1])
+    return kept
+
+
+def _from_reset(
+    envs: Sequence[Env], policy: Policy, config: GatherConfig, quality: str, first: int
+) -> list[Rolled]:
+    numbers = range(first, min(first + len(envs), config.n_trajectories))
+    used = envs[: len(numbers)]
+    obs = [
+        env.reset(seed=seeding.small_seed(config.seed, "source", quality, i))[0]
+        for env, i in zip(used, numbers, strict=True)
+    ]
+    rng = seeding.generator(config.seed, "source", quality, first)
+    n_steps = [config.horizon] * len(used)
+    return roll(used, obs, policy, n_steps, rng, keep_states=True, n_threads=config.n_threads)
+
+
+def _batches(sources: dict[str, list[FloatArray]], config: GatherConfig) -> list[list[_Start]]:
+    """Returns batches of starts of equal length, in an order that mixes lengths and qualities."""
+    rng = seeding.generator(config.seed, "starts")
+    starts = [
+        start for number, quality in enumerate(QUALITIES) for start in _starts(sources[quality], number, config, rng)
+    ]
+    order, batches = rng.permutation(len(starts)), []
+    for n_steps in sorted({start.n_steps for start in starts}, reverse=True):
+        of_length = [starts[i] for i in order if starts[i].n_steps == n_steps]
+        batches += [of_length[first : first + config.n_envs] for first in range(0, len(of_length), config.n_envs)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _starts(
+    states: list[FloatArray], quality: int, config: GatherConfig, rng: np.random.Generator
+) -> Iterator[_Start]:
+    """Yields starts spread evenly over source trajectories; half uniform in time, half early, where bodies fall."""
+    n_held_out = max(1, round(config.held_out_share * len(states)))
+    for i in range(config.n_starts):
+        source = i % len(states)
+        power = 1 if (i // len(states)) % 2 == 0 else 3
+        time = int((len(states[source]) - 1) * rng.random() ** power)
+        is_held_out = source < n_held_out
+        is_long = rng.random() < config.long_share or is_held_out
+        n_steps = config.long_steps if is_long else min(config.short_steps, config.long_steps)
+        yield _Start(states[source][time], quality, source, n_steps, is_held_out)
+
+
+def _continue(envs: Sequence[Env], expert: Policy, batch: list[_Start], config: GatherConfig) -> dict[str, AnyArray]:
+    used = envs[: len(batch)]
+    for env in used:
+        env.reset(seed=0)
+    obs = [env.restore_state(start.state) for env, start in zip(used, batch, strict=True)]
+    rolled = roll(used, obs, expert, [start.n_steps for start in batch], n_threads=config.n_threads)
+    return {
+        "observations": np.concatenate([item.observations for item in rolled]),
+        "rewards": np.concatenate([item.rewards for item in rolled]),
+        "lengths": np.array([len(item.rewards) for item in rolled], dtype=np.int64),
+        "terminated": np.array([item.terminated for item in rolled]),
+        "quality": np.array([start.quality for start in batch], dtype=np.int64),
+        "source": np.array([start.source for start in batch], dtype=np.int64),
+        "held_out": np.array([start.is_held_out for start in batch]),
+        "is_long": np.array([
+            start.n_steps >= config.long_steps or item.terminated for start, item in zip(batch, rolled, strict=True)
+        ]),
+    }
+
+
+def _step(item: tuple[Env, AnyArray]) -> tuple[AnyArray, float, bool]:
+    env, action = item
+    obs, reward, terminated, _, _ = env.step(action)
+    return obs, float(reward), bool(terminated)

@@ -1,0 +1,121 @@
+"""How a human values a segment: by what it earned (partial return), or by what it lost against an expert (regret)."""
+
+from typing import Any
+
+import numpy as np
+
+from preflab.errors import InvalidArgument, Refused
+from preflab.interfaces import ActionValueFunction, Judgment, ValueFunction
+from preflab.types import AnyArray, BoolArray, FloatArray, ScoredSegments, Segments
+
+FORMS = ("realized", "expected")
+WEIGHTINGS = ("uniform", "discounted")
+_BLOCK = 64  # see _in_blocks
+
+
+class PartialReturn(Judgment):
+    """Values a segment by Σ_t γ^t r_t over the steps that really happened, r the gold reward.
+
+    Christiano et al. 2017, section 2.2.1 (https://arxiv.org/abs/1706.03741), with γ = 1.
+    """
+
+    def __init__(self, gamma: float = 1.0) -> None:
+        """Discounts by `gamma` from the segment's first step; raises `InvalidArgument` unless it is in [0, 1]."""
+        if not 0 <= gamma <= 1:
+            raise InvalidArgument("gamma", "must be in [0, 1]", gamma)
+        self.gamma = float(gamma)
+
+    def values(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (N,) discounted sums, in units of gold; absorbing steps count 0 whatever gold stands there."""
+        return _weighted_sum(scored.gold_rewards, real_steps(scored.segments), self.gamma)
+
+    def card(self) -> dict[str, Any]:
+        """Returns formula, discount, unit and source."""
+        return {
+            "kind": "partial_return", "formula": "sum over real steps of gamma^t * gold reward", "gamma": self.gamma,
+            "unit": "gold", "source": "Christiano et al. 2017, https://arxiv.org/abs/1706.03741",
+        }
+
+
+class Regret(Judgment):
+    """Values a segment by minus its regret against an expert who knows V (and Q), under the expert's own discount γ.
+
+    realized: −Σ_t w_t [V(s_t) − r_t − γ V(s_{t+1})];  expected: Σ_t w_t [Q(s_t, a_t) − V(s_t)].
+
+    Sums run over the steps that really happened; V of a terminal is 0; w_t = 1, or γ^t, with which the realized form
+    telescopes to −[V(s_0) − Σ_t γ^t r_t − γ^L V(s_L)]. Knox et al. 2022, section 3 (https://arxiv.org/abs/2206.02231),
+    there with γ = 1. The two forms are equal segment by segment where transitions are deterministic, and only in the
+    mean over next states elsewhere: the realized form also judges luck. Against an imperfect expert regret can be
+    negative; nothing is clipped.
+    """
+
+    def __init__(self, value_fn: ValueFunction, form: str = "realized", weighting: str = "uniform") -> None:
+        """Judges with the expert's `value_fn`.
+
+        Raises:
+            InvalidArgument: `form` or `weighting` is none of `FORMS`, `WEIGHTINGS`.
+            Refused: the expected form with a `value_fn` that has no action values.
+        """
+        if form not in FORMS:
+            raise InvalidArgument("form", "is not known", form, ", ".join(FORMS))
+        if weighting not in WEIGHTINGS:
+            raise InvalidArgument("weighting", "is not known", weighting, ", ".join(WEIGHTINGS))
+        if form == "expected" and not isinstance(value_fn, ActionValueFunction):
+            raise Refused(
+                "the expected form of regret needs Q(s, a), which this expert does not have (exact experts of tabular "
+                "tasks do); use the realized form"
+            )
+        self.value_fn, self.form, self.weighting = value_fn, form, weighting
+
+    def values(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (N,) minus regret, in units of gold; absorbing steps count 0 whatever gold or V says there."""
+        segments = scored.segments
+        n, length = len(segments), segments.length
+        at = _in_blocks(self.value_fn.values, _flat(segments.observations)).reshape(n, length + 1)
+        if self.form == "expected" and isinstance(self.value_fn, ActionValueFunction):
+            q = _in_blocks(self.value_fn.action_values, _flat(segments.observations[:, :-1]), _flat(segments.actions))
+            steps = q.reshape(n, length) - at[:, :-1]
+        else:
+            after = np.where(segments.terminated, 0.0, at[:, 1:])
+            steps = scored.gold_rewards + self.value_fn.gamma * after - at[:, :-1]
+        weight = self.value_fn.gamma if self.weighting == "discounted" else 1.0
+        return _weighted_sum(steps, real_steps(segments), weight)
+
+    def card(self) -> dict[str, Any]:
+        """Returns formula, form, weighting, the expert's discount, unit and source."""
+        step = "V(s) - r - gamma V(s')" if self.form == "realized" else "V(s) - Q(s, a)"
+        weight = "gamma^t * " if self.weighting == "discounted" else ""
+        return {
+            "kind": "regret", "formula": f"minus the sum over real steps of {weight}[{step}], V(terminal) = 0",
+            "form": self.form, "weighting": self.weighting, "gamma": float(self.value_fn.gamma), "unit": "gold",
+            "source": "Knox et al. 2022, https://arxiv.org/abs/2206.02231",
+        }
+
+
+def real_steps(segments: Segments) -> BoolArray:
+    """Returns (N, L): the step happened and is no absorbing padding."""
+    return segments.valid & ~segments.absorbing
+
+
+def _weighted_sum(steps: FloatArray, mask: BoolArray, gamma: float) -> FloatArray:
+    """Returns (N,) Σ_t γ^t steps_t where `mask`; row by row, so that no sum depends on the other rows."""
+    kept = np.ascontiguousarray(np.where(mask, steps, 0.0), dtype=np.float64)
+    return np.asarray((kept * gamma ** np.arange(kept.shape[1])).sum(axis=1), dtype=np.float64)
+
+
+def _flat(array: AnyArray) -> AnyArray:
+    return array.reshape(-1, *array.shape[2:])
+
+
+def _in_blocks(function: Any, *inputs: AnyArray) -> FloatArray:
+    """Calls `function` once, on inputs padded to a multiple of `_BLOCK` rows.
+
+    A network's matrix products round differently for ragged row counts, so a segment's value would depend on its batch
+    mates in the last bits (measured with torch 2.13 on CPU: nearly every row judged alone differs; none when padded).
+    """
+    n = len(inputs[0])
+    if not n:
+        return np.zeros(0)
+    rows = np.minimum(np.arange(-(-n // _BLOCK) * _BLOCK), n - 1)
+    padded = inputs if len(rows) == n else tuple(part[rows] for part in inputs)
+    return np.asarray(function(*padded), dtype=np.float64)[:n]

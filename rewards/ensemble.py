@@ -1,0 +1,184 @@
+"""A reward that is the mean of K networks, put on a scale that the agent can use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from preflab.errors import InvalidArgument
+from preflab.interfaces import RewardModel
+from preflab.networks import EnsembleMLP, Normalizer, encode, encoded_size
+from preflab.types import AnyArray, FloatArray, IntArray, Segments, Transitions
+
+_CHUNK = 16_384  # rows in one forward pass: bounds memory at K · 16,384 · widest layer floats
+
+
+class StepEncoder:
+    """Turns steps into input vectors: encode(obs), then encode(action), then encode(next_obs), as far as asked."""
+
+    def __init__(
+        self, observation_space: gym.Space[AnyArray], action_space: gym.Space[AnyArray], inputs: str = "obs_action"
+    ) -> None:
+        """Takes what `RewardSettings.inputs` names of each step."""
+        self.observation_space, self.action_space, self.inputs = observation_space, action_space, inputs
+        spaces = dict.fromkeys(("obs", "next", "delta"), observation_space) | {"action": action_space}
+        self._parts = inputs.split("_")
+        self._spaces = [spaces[part] for part in self._parts]
+        if "delta" in self._parts and not isinstance(observation_space, gym.spaces.Box):
+            raise InvalidArgument("inputs", "may hold delta only for Box observations", inputs, "obs_action_next")
+
+    @property
+    def size(self) -> int:
+        """Number of inputs n."""
+        return sum(encoded_size(space) for space in self._spaces)
+
+    def __call__(self, transitions: Transitions) -> torch.Tensor:
+        """Returns (B, n) float32 inputs."""
+        arrays = {"obs": transitions.obs, "action": transitions.actions, "next": transitions.next_obs}
+        if "delta" in self._parts:
+            arrays["delta"] = transitions.next_obs - transitions.obs
+        encoded = [encode(space, arrays[part]) for space, part in zip(self._spaces, self._parts, strict=True)]
+        return torch.cat(encoded, dim=1)
+
+    def statistics(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the mean and spread, (n,) each, that standardize (B, n) inputs; one-hot columns are left alone."""
+        is_number = torch.cat([
+            torch.full((encoded_size(space),), not isinstance(space, gym.spaces.Discrete)) for space in self._spaces
+        ])
+        mean = torch.where(is_number, inputs.mean(0), 0.0)
+        return mean, torch.where(is_number, inputs.std(0, correction=0), 1.0)
+
+
+def in_chunks(network: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Returns `network`, (B, n) → (K, B), applied to at most 16,384 rows at a time."""
+    return lambda inputs: torch.cat([network(chunk) for chunk in torch.split(inputs, _CHUNK)], dim=1)
+
+
+class EnsembleReward(RewardModel):
+    """K networks on one step each, anchored per member, averaged.
+
+    A member's raw output r̂_k is what its likelihood was trained on, and what probabilities use. The agent gets
+
+        r(s, a) = (1 / (K c)) Σ_k (r̂_k(s, a) − μ_k) / σ_k,    0 on absorbing steps.
+
+    * Fixed-horizon form: μ_k, σ_k are mean and spread of r̂_k over the anchor's steps, and c is the spread of the
+      members' mean there: one step of the proxy has mean 0 and spread 1 on the anchor.
+    * Terminating form: μ_k = 0 always, since the absorbing 0 fixes the constant; σ_k is the spread of the anchor's
+      segment scores divided by their length L, and c is the same of the members' mean: scores of anchor segments have
+      spread L, so that a step is of order 1.
+
+    Standardizing members before they are combined follows Coste et al. 2023 (https://arxiv.org/abs/2310.02743).
+    """
+
+    def __init__(
+        self, encoder: StepEncoder, normalizer: Normalizer, network: EnsembleMLP, is_fixed_horizon: bool
+    ) -> None:
+        """Wraps trained parts; μ = 0, σ = 1 and c = 1 until `anchor` or `load_state`."""
+        self.encoder, self.normalizer, self.network = encoder, normalizer, network
+        self.is_fixed_horizon = is_fixed_horizon
+        self.center = torch.zeros(self.n_members)
+        self.scale = torch.ones(self.n_members)
+        self.mean_scale = torch.ones(1)
+
+    @property
+    def n_members(self) -> int:
+        """K."""
+        return self.network.n_members
+
+    @property
+    def n_weights(self) -> int:
+        """Trained numbers in one member."""
+        return self.network.n_weights
+
+    def anchor(self, segments: Segments) -> None:
+        """Sets μ, σ and c on these anchor segments; a reward that is constant there keeps σ = c = 1."""
+        if not len(segments) or segments.absorbing.all():
+            raise InvalidArgument("segments", "must have at least one real step to anchor the reward on", len(segments))
+        raw = self._raw_steps(segments)
+        real = torch.as_tensor(~segments.absorbing)
+        if self.is_fixed_horizon:
+            values = raw[:, real]
+            self.center = values.mean(1)
+            self.scale = _usable(values.std(1, correction=0))
+            members = (values - self.center[:, None]) / self.scale[:, None]
+        else:
+            values = raw.sum(-1) / segments.length
+            self.center = torch.zeros(self.n_members)
+            self.scale = _usable(values.std(1, correction=0))
+            members = values / self.scale[:, None]
+        self.mean_scale = _usable(members.mean(0).std(correction=0).reshape(1))
+
+    def member_scores(self, segments: Segments) -> FloatArray:
+        """Returns (K, N) raw segment scores Σ_t r̂_k: differences of them are log odds."""
+        return self._raw_steps(segments).sum(-1).numpy().astype(np.float64)
+
+    def member_step_rewards(self, segments: Segments) -> FloatArray:
+        """Returns (K, N, L) members' standardized rewards (r̂_k − μ_k) / σ_k; exactly 0 on absorbing steps."""
+        members = self._standardized(self._raw_steps(segments))
+        members[:, torch.as_tensor(segments.absorbing)] = 0.0
+        return members.numpy().astype(np.float64)
+
+    def step_rewards(self, segments: Segments, annotator: IntArray | None = None) -> FloatArray:
+        """Returns (N, L) proxy rewards; exactly 0 on absorbing steps."""
+        return self._combine(self.member_step_rewards(segments))
+
+    def rewards(self, transitions: Transitions) -> npt.NDArray[np.float32]:
+        """Returns (B,) proxy rewards of real steps."""
+        members = self._standardized(self._raw(self.encoder(transitions)))
+        return self._combine(members.numpy()).astype(np.float32)
+
+    def member_prob_first(self, first: Segments, second: Segments) -> FloatArray:
+        """Returns (K, M) probabilities σ(Σ r̂_k(first) − Σ r̂_k(second)), from raw outputs."""
+        return _sigmoid(self.member_scores(first) - self.member_scores(second))
+
+    def prob_first(self, first: Segments, second: Segments, annotator: IntArray | None = None) -> FloatArray:
+        """Returns (M,) the mean of the members' probabilities."""
+        return np.asarray(self.member_prob_first(first, second).mean(0))
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Returns named copies of every tensor: weights, input statistics, μ, σ and c."""
+        parts = {"network": self.network.state_dict(), "normalizer": self.normalizer.state_dict()}
+        named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        named |= {"center": self.center, "scale": self.scale, "mean_scale": self.mean_scale}
+        return {name: tensor.detach().clone() for name, tensor in named.items()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state` returned, bit for bit."""
+        for part, module in (("network", self.network), ("normalizer", self.normalizer)):
+            prefix = f"{part}."
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self.center, self.scale = state["center"].clone(), state["scale"].clone()
+        self.mean_scale = state["mean_scale"].clone()
+
+    def _raw(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns (K, B) raw outputs for (B, n) inputs."""
+        with torch.no_grad():
+            return in_chunks(lambda chunk: self.network(self.normalizer(chunk)))(inputs)
+
+    def _raw_steps(self, segments: Segments) -> torch.Tensor:
+        """Returns (K, N, L) raw outputs, 0 on absorbing steps, which never enter the network."""
+        real = ~segments.absorbing.reshape(-1)
+        raw = torch.zeros(self.n_members, real.size)
+        raw[:, torch.as_tensor(real)] = self._raw(self.encoder(segments.transitions()[real]))
+        return raw.reshape(self.n_members, *segments.absorbing.shape)
+
+    def _standardized(self, raw: torch.Tensor) -> torch.Tensor:
+        shape = (-1, *[1] * (raw.dim() - 1))
+        return (raw - self.center.reshape(shape)) / self.scale.reshape(shape)
+
+    def _combine(self, members: AnyArray) -> AnyArray:
+        """Turns (K, …) standardized members into (…) proxy rewards: the one place where pessimism goes."""
+        return np.asarray(members.mean(0) / self.mean_scale.item())
+
+
+def _usable(spread: torch.Tensor) -> torch.Tensor:
+    return torch.where(spread > 1e-8, spread, torch.ones_like(spread))
+
+
+def _sigmoid(logits: FloatArray) -> FloatArray:
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)))

@@ -1,0 +1,249 @@
+"""What the stages promise each other. Each promise is a page; the stages themselves never import one another."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from preflab.types import (
+    AnyArray,
+    Comparisons,
+    FloatArray,
+    IntArray,
+    ScoredSegments,
+    SegmentIndex,
+    Segments,
+    TrajectoryStore,
+    Transitions,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnswerContext:
+    """Who answers which query, and when.
+
+    Attributes:
+        annotator: (M,) member of the population that answers.
+        n_answered: (M,) queries that were answered before this one.
+        round: (M,) round in which the query is asked.
+        query_id: (M,) number of the query, unique in a run.
+    """
+
+    annotator: IntArray
+    n_answered: IntArray
+    round: IntArray
+    query_id: IntArray
+
+    def __len__(self) -> int:
+        return len(self.query_id)
+
+    def __getitem__(self, rows: AnyArray | slice) -> AnswerContext:
+        return AnswerContext(self.annotator[rows], self.n_answered[rows], self.round[rows], self.query_id[rows])
+
+
+class Judgment(abc.ABC):
+    """How a human values a segment."""
+
+    @abc.abstractmethod
+    def values(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (N,) values, in the unit that `unit` names; more is better. Pure."""
+
+    @abc.abstractmethod
+    def card(self) -> dict[str, Any]:
+        """Returns what a reader must know of this judgment: formula, parameters, source."""
+
+
+class Response(abc.ABC):
+    """How two values become a choice."""
+
+    @abc.abstractmethod
+    def probabilities(self, first: FloatArray, second: FloatArray) -> FloatArray:
+        """Returns (M, 4) probabilities of FIRST, SECOND, TIE, SKIP for (M,) values of both sides. Pure."""
+
+    @abc.abstractmethod
+    def card(self) -> dict[str, Any]:
+        """Returns what a reader must know of this response model: formula, parameters, calibration, source."""
+
+
+class Oracle(abc.ABC):
+    """The simulated human: everything from a pair of scored segments to an answer."""
+
+    name: str
+    n_annotators: int = 1
+
+    @abc.abstractmethod
+    def context(self, query_ids: npt.ArrayLike) -> AnswerContext:
+        """Returns who answers each of the (M,) queries, and in which state."""
+
+    @abc.abstractmethod
+    def probabilities(self, first: ScoredSegments, second: ScoredSegments, context: AnswerContext) -> FloatArray:
+        """Returns (M, 4) probabilities of FIRST, SECOND, TIE, SKIP given `context`. Pure."""
+
+    @abc.abstractmethod
+    def marginal_probabilities(
+        self, first: ScoredSegments, second: ScoredSegments, query_ids: npt.ArrayLike
+    ) -> FloatArray:
+        """Returns (M, 4) probabilities averaged over annotators: what can be known without knowing who answers."""
+
+    @abc.abstractmethod
+    def answer(self, first: ScoredSegments, second: ScoredSegments, context: AnswerContext) -> npt.NDArray[np.int8]:
+        """Draws (M,) choices. One uniform a query, keyed by (seed, query id): order and batching cannot matter."""
+
+    @abc.abstractmethod
+    def begin_round(self, stats: Mapping[str, float]) -> None:
+        """Tells the oracle that a new round begins; the only change of its state."""
+
+    @abc.abstractmethod
+    def values(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (N,) values that the (average) human gives each segment."""
+
+    @abc.abstractmethod
+    def card(self) -> dict[str, Any]:
+        """Returns parts, calibration, accuracy split by termination, seed, expert and its gap, for the report."""
+
+
+class PreferenceModel(abc.ABC):
+    """What is learned: a probability that one segment is preferred to another."""
+
+    @abc.abstractmethod
+    def prob_first(self, first: Segments, second: Segments, annotator: IntArray | None = None) -> FloatArray:
+        """Returns (M,) probabilities that `first` is preferred."""
+
+
+class RewardModel(PreferenceModel):
+    """A preference model that comes from a reward."""
+
+    @abc.abstractmethod
+    def step_rewards(self, segments: Segments, annotator: IntArray | None = None) -> FloatArray:
+        """Returns (N, L) proxy rewards; 0 on absorbing steps."""
+
+    @abc.abstractmethod
+    def rewards(self, transitions: Transitions) -> npt.NDArray[np.float32]:
+        """Returns (B,) proxy rewards of single steps, as the agent receives them."""
+
+    def member_prob_first(self, first: Segments, second: Segments) -> FloatArray:
+        """Returns (K, M) probabilities, one row a member; a model without members is its own only member."""
+        return self.prob_first(first, second)[None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LearnerContext:
+    """What a learner may use besides comparisons; which of it is filled in follows the learner's declared `needs`.
+
+    Attributes:
+        pool: every trajectory that the learner may look at (no reward inside).
+        anchor: segments on which the reward's scale (and, in the fixed-horizon form, center) is frozen.
+        is_fixed_horizon: False if segments may be padded with absorbing steps, whose reward is 0.
+    """
+
+    pool: TrajectoryStore
+    anchor: SegmentIndex
+    is_fixed_horizon: bool
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """What a fit did.
+
+    Attributes:
+        n_comparisons: comparisons fitted.
+        n_steps: gradient steps taken.
+        train_log_loss: mean log loss in nats on the data fitted, at the end.
+        train_accuracy: share of strict answers predicted, on the data fitted.
+        scalars: further figures by name, for TensorBoard.
+    """
+
+    n_comparisons: int
+    n_steps: int
+    train_log_loss: float
+    train_accuracy: float
+    scalars: Mapping[str, float] = field(default_factory=dict)
+
+
+class RewardLearner(abc.ABC):
+    """Answers in, reward model out. `model` before `fit` raises `NotFitted`."""
+
+    needs: frozenset[str] = frozenset()
+
+    @property
+    @abc.abstractmethod
+    def model(self) -> RewardModel:
+        """The learned reward; raises `NotFitted` before `fit`."""
+
+    @abc.abstractmethod
+    def fit(self, comparisons: Comparisons, context: LearnerContext, rng: np.random.Generator) -> FitReport:
+        """Learns from `comparisons`. Deterministic given `rng`; moves no global generator; leaves its input alone."""
+
+    @abc.abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Returns named tensors that `load_state` restores the learner and its model from, bit for bit."""
+
+    @abc.abstractmethod
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state` returned."""
+
+
+class Strategy(abc.ABC):
+    """Chooses which queries to ask. Sees no reward and no oracle."""
+
+    @abc.abstractmethod
+    def choose(
+        self, store: TrajectoryStore, candidates: SegmentIndex, n: int, model: PreferenceModel | None,
+        rng: np.random.Generator,
+    ) -> tuple[SegmentIndex, SegmentIndex]:
+        """Returns n ordered pairs of different segments from `candidates`; `model` is None before the first fit."""
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Anything that acts on a batch of observations."""
+
+    def act(self, obs: AnyArray, rng: np.random.Generator | None = None) -> AnyArray:
+        """Returns (N, *act) actions for (N, *obs); deterministic if `rng` is None."""
+        ...
+
+
+@runtime_checkable
+class ValueFunction(Protocol):
+    """An expert's value of states, under the expert's own discount."""
+
+    gamma: float
+
+    def values(self, obs: AnyArray) -> FloatArray:
+        """Returns V(s), (N,), in units of gold, for (N, *obs); the caller sets V of terminals to 0."""
+        ...
+
+
+@runtime_checkable
+class ActionValueFunction(Protocol):
+    """An expert's value of actions; tabular experts have it exactly."""
+
+    def action_values(self, obs: AnyArray, actions: AnyArray) -> FloatArray:
+        """Returns Q(s, a), (N,), for (N, *obs) and (N, *act)."""
+        ...
+
+
+class Simulator(Protocol):
+    """An environment whose full physics state can be saved and restored."""
+
+    def save_state(self) -> FloatArray:
+        """Returns the full state, (S,) float64."""
+        ...
+
+    def restore_state(self, state: FloatArray) -> AnyArray:
+        """Restores `state` and returns the observation there; what follows repeats bit for bit."""
+        ...
+
+
+class RewardSource(Protocol):
+    """Scores what an agent did: the one way a proxy reaches an agent."""
+
+    def __call__(self, transitions: Transitions) -> npt.NDArray[np.float32]:
+        """Returns (B,) proxy rewards."""
+        ...

@@ -1,0 +1,101 @@
+"""Networks that rooms share: an input encoder, a frozen input normalizer, and K perceptrons computed as one product."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import nn
+
+from preflab.errors import InvalidArgument
+from preflab.types import AnyArray
+
+ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
+
+
+def encoded_size(space: gym.Space[Any]) -> int:
+    """Returns how many numbers `encode` makes of one element of `space`."""
+    if isinstance(space, gym.spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, gym.spaces.Box):
+        return math.prod(space.shape)
+    raise InvalidArgument("space", "must be Box or Discrete", space)
+
+
+def encode(space: gym.Space[Any], batch: AnyArray) -> torch.Tensor:
+    """Returns (B, size) float32: a Box flattened, a Discrete one-hot."""
+    if isinstance(space, gym.spaces.Discrete):
+        rows = torch.as_tensor(np.asarray(batch, dtype=np.int64).reshape(-1) - int(space.start))
+        return nn.functional.one_hot(rows, int(space.n)).float()
+    return torch.as_tensor(np.ascontiguousarray(batch, dtype=np.float32).reshape(len(batch), encoded_size(space)))
+
+
+class Normalizer(nn.Module):
+    """Standardizes inputs with a mean and spread that are set once and saved with the network."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, size: int, clip: float = 10.0) -> None:
+        """Starts as the identity on `size` inputs; outputs are clipped to ±`clip`."""
+        super().__init__()
+        self.clip = clip
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+
+    def set(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Freezes `mean` and `std`, (size,); a constant input keeps scale 1."""
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns inputs of the same shape, standardized."""
+        return ((inputs - self.mean) / self.scale).clamp(-self.clip, self.clip)
+
+
+class EnsembleMLP(nn.Module):
+    """K multilayer perceptrons with one output each, computed as batched products."""
+
+    def __init__(
+        self, n_members: int, n_inputs: int, hidden: Sequence[int], activation: str = "tanh",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Draws all weights from `generator`: orthogonal per member, gain √2, last layer gain 1."""
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise InvalidArgument("activation", "is not known", activation, ", ".join(ACTIVATIONS))
+        self.n_members, self.activation = n_members, activation
+        sizes = [n_inputs, *hidden, 1]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+            gain = 1.0 if i == len(hidden) else math.sqrt(2)
+            members = [_orthogonal(fan_in, fan_out, gain, generator) for _ in range(n_members)]
+            self.weights.append(nn.Parameter(torch.stack(members)))
+            self.biases.append(nn.Parameter(torch.zeros(n_members, 1, fan_out)))
+
+    @property
+    def n_weights(self) -> int:
+        """Number of trained numbers in one member."""
+        return sum(parameter.numel() for parameter in self.parameters()) // self.n_members
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns (K, B) outputs for inputs (B, n) shared by all members, or (K, B, n) with a batch each."""
+        hidden = inputs.expand(self.n_members, *inputs.shape) if inputs.dim() == 2 else inputs
+        act = ACTIVATIONS[self.activation]
+        last = len(self.weights) - 1
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            hidden = act(hidden) if i < last else hidden
+        return hidden.squeeze(-1)
+
+
+def _orthogonal(fan_in: int, fan_out: int, gain: float, generator: torch.Generator | None) -> torch.Tensor:
+    weight = torch.empty(fan_in, fan_out)
+    nn.init.orthogonal_(weight, gain=gain, generator=generator)
+    return weight

@@ -1,0 +1,129 @@
+"""The small parts of the loop, against numbers worked out by hand."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preflab import oracles
+from preflab.experiments import asking, film, record
+from preflab.experiments.config import compose_run
+from preflab.experiments.controls import GoldSource
+from preflab.experiments.evaluation import distance_to_reference, measure
+from preflab.experiments.progress import Progress, Stopwatch
+from preflab.types import Choice, ScoredStore, ScoredTrajectory, SegmentIndex, Trajectory, Transitions
+
+
+def _scored(rewards: list[float], terminated: bool = False, start: float = 0.0) -> ScoredTrajectory:
+    steps = len(rewards)
+    observations = np.arange(start, start + steps + 1, dtype=np.float32)[:, None]
+    gold = np.array(rewards, dtype=np.float64)
+    states = np.arange(steps + 1, dtype=np.float64)[:, None]
+    return ScoredTrajectory(Trajectory(observations, np.zeros((steps, 1), np.float32), terminated), gold, gold[:, None], states)
+
+
+def test_a_measurement_sums_each_episode_and_intervals_are_t() -> None:
+    measured = measure([_scored([1, 2, 3]), _scored([4])], ["all"], lambda steps: np.ones(len(steps), np.float32))
+    assert (measured.gold_return_mean, measured.proxy_return_mean, measured.episode_length_mean) == (5.0, 2.0, 2.0)
+    # Two returns 6 and 4: standard error 1, t quantile of one degree of freedom 12.706.
+    assert measured.gold_return_high == pytest.approx(5 + 12.7062, abs=1e-3)
+    assert measured.factors == {"all": 5.0}
+
+
+def test_the_distance_is_the_root_of_the_mean_over_episodes_of_the_summed_kl() -> None:
+    assert distance_to_reference(np.array([1.0, 2.0, 5.0]), np.array([2.0, 1.0])) == pytest.approx(2.0)
+
+
+def test_held_out_trajectories_are_whole_and_a_fifth() -> None:
+    made = [_scored([0.0], start=float(i)) for i in range(20)]
+    kept, heldout = asking.split_heldout(made, 0.2, np.random.default_rng(0))
+    assert len(heldout) == 4 and len(kept) == 16
+    assert not {id(item) for item in kept} & {id(item) for item in heldout}
+    assert len(asking.split_heldout(made[:4], 0.2, np.random.default_rng(0))[1]) == 2  # a pair needs two
+
+
+def test_skips_are_charged_but_are_no_comparison() -> None:
+    ledger = asking.Ledger().charged(np.array([Choice.FIRST, Choice.SKIP, Choice.TIE]), is_heldout=True)
+    assert ledger == asking.Ledger(n_queries=3, n_heldout_queries=3, n_skips=1, n_ties=1)
+
+
+def test_gold_as_a_proxy_is_centered_only_without_terminations() -> None:
+    pool = ScoredStore([_scored([0.0, 2.0])])
+    blank = np.zeros((2, 1), np.float32)
+    steps = Transitions(blank, blank, blank, np.zeros(2, np.bool_))
+    for is_fixed, expected in ((True, [-1.0, 1.0]), (False, [0.0, 2.0])):
+        source = GoldSource(pool, is_fixed)
+        assert source.standardized(np.array([0.0, 2.0]), steps).tolist() == expected
+
+
+def test_shaped_gold_adds_the_discounted_change_of_the_experts_value() -> None:
+    class Value:
+        gamma = 0.5
+
+        def values(self, obs: np.ndarray) -> np.ndarray:
+            return obs[:, 0].astype(np.float64)
+
+    pool = ScoredStore([_scored([1.0, 1.0], terminated=True)])
+    source = GoldSource(pool, False, Value())
+    # Observations 0, 1, 2 are their own values; the last is terminal. 1 + ½·1 − 0 = 1.5 and 1 + 0 − 1 = 0; spread 0.75.
+    steps = pool.store.gather(pool.store.admissible(1)).transitions()
+    assert source.standardized(np.array([1.0, 1.0]), steps).tolist() == pytest.approx([2.0, 0.0])
+
+
+def test_a_score_is_0_untrained_and_1_where_the_gold_agent_ends() -> None:
+    assert record.score(10.0, 10.0, 50.0) == 0 and record.score(50.0, 10.0, 50.0) == 1 and record.score(30.0, 10.0, 50.0) == 0.5
+    assert record.score(30.0, 10.0, None) is None and record.score(30.0, 60.0, 50.0) is None
+
+
+def test_stages_of_a_stopwatch_add_up_and_go_on_after_a_resume() -> None:
+    watch = Stopwatch({"env": 3.0, "other": 1.0})
+    watch.charge("agent", 0.5)
+    seconds = watch.seconds()
+    assert seconds["env"] == 3.0 and watch.wall_seconds >= 4.0
+    assert sum(seconds.values()) == pytest.approx(max(watch.wall_seconds, 3.5), abs=0.02)
+
+
+def test_the_eta_is_what_is_left_at_the_measured_speed(tmp_path: Path) -> None:
+    progress = Progress("run", 1000, 2, tmp_path, io.StringIO(), final_seconds=5.0)
+    assert progress.eta_seconds() is None
+    progress.enter("train")
+    progress.trained(250, 10.0)
+    assert progress.eta_seconds() == pytest.approx(750 * 10 / 250 + 5.0, abs=0.5)
+    progress.enter("done")
+    assert json.loads((tmp_path / "progress.jsonl").read_text().splitlines()[-1])["stage"] == "done"
+
+
+def test_episode_start_pairs_begin_at_the_reset_and_spill_over_only_when_they_run_out() -> None:
+    store = ScoredStore([_scored([0.0] * 6) for _ in range(4)]).store
+    strategy = oracles.build_strategy("episode_start")
+    first, second = strategy.choose(store, store.admissible(3), 6, None, np.random.default_rng(0))
+    assert (first.start == 0).all() and (second.start == 0).all() and (first.trajectory != second.trajectory).all()
+    first, second = strategy.choose(store, store.admissible(3), 7, None, np.random.default_rng(0))
+    assert max(first.start.max(), second.start.max()) <= 1
+
+
+def test_film_keeps_six_states_a_segment_and_shows_a_pair_that_the_learner_gets_wrong() -> None:
+    store = ScoredStore([_scored([float(i)] * 12) for i in range(4)])
+    side = SegmentIndex(np.array([2, 3, 2]), np.array([0, 1, 2]), 10)
+    other = SegmentIndex(np.array([3, 2, 3]), np.array([0, 0, 0]), 10)
+    human = oracles.build(
+        "partial_return", oracles.OracleSettings(target_accuracy=None, beta=float("inf")), seed=0,
+        calibration=store.gather(store.store.admissible(10)), task="t", form="fixed",
+    )
+    answers, _ = asking.ask(human, store, side, other, np.arange(3))
+    fresh = ScoredStore([store[i] for i in (2, 3)])
+    kept = film.keep(film.Source(fresh, 2, answers, False), 0, np.random.default_rng(0))
+    assert kept["states"].shape == (3, 2, 6, 1) and kept["choice"].tolist() == [Choice.SECOND, Choice.FIRST, Choice.SECOND]
+    assert kept["states"][0, 0, :, 0].tolist() == [0, 2, 4, 5, 7, 9]
+    kept |= {"is_wrong": np.array([False, True, False])}
+    assert 1 in film.choose_shown(kept)
+
+
+def test_a_baseline_belongs_to_one_agents_settings() -> None:
+    shipped, _ = compose_run(["env=mujoco-humanoid"])
+    changed, _ = compose_run(["env=mujoco-humanoid", "agent.learning_rate=0.001"])
+    row = record.baseline(shipped)
+    assert row is not None and row["gold_return"] == 404.4
+    assert record.baseline(changed) is None and record.baseline(compose_run(["env=pendulum"])[0]) is None

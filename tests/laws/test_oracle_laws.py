@@ -1,0 +1,75 @@
+"""Every preset keeps every law of the kit; regret keeps its own laws too, and partial return breaks them."""
+
+import pytest
+
+from preflab import oracles
+from preflab.experts import TabularExpert
+from preflab.interfaces import Oracle
+from preflab.tabular import TabularMDP
+from preflab.testing.oracles import (
+    ORACLE_LAWS,
+    REGRET_LAWS,
+    Law,
+    World,
+    law_regret_ignores_shaping,
+    random_world,
+    regolded,
+)
+
+SETTINGS: dict[str, dict[str, object]] = {
+    "partial_return": {"gamma": 1.0}, "noisy": {"gamma": 0.9}, "regret": {},
+    "regret expected": {"regret_form": "expected"}, "regret discounted": {"regret_weighting": "discounted"},
+}
+WORLD = random_world()
+
+
+class Preset:
+    """Builds a preset for an MDP, as the kit asks for it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(
+        self, mdp: TabularMDP, *, seed: int = 0, beta: float | None = None, mistake_rate: float | None = None
+    ) -> Oracle:
+        settings = oracles.OracleSettings(
+            target_accuracy=0.85 if beta is None else None, beta=beta, mistake_rate=mistake_rate,
+            **SETTINGS[self.name],  # type: ignore[arg-type]
+        )
+        return oracles.build(
+            self.name.split()[0], settings, seed=seed, calibration=regolded(WORLD.pool, mdp), value=TabularExpert(mdp),
+            value_card={"task": "random", "form": "terminating"}, task="random", form="terminating",
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return WORLD
+
+
+@pytest.mark.parametrize("law", ORACLE_LAWS.values(), ids=ORACLE_LAWS)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_preset_keeps_every_law(name: str, law: Law, world: World) -> None:
+    law(Preset(name), world)
+
+
+@pytest.mark.parametrize("law", REGRET_LAWS.values(), ids=REGRET_LAWS)
+@pytest.mark.parametrize("name", ["regret", "regret expected"])
+def test_regret_keeps_its_own_laws_in_both_forms(name: str, law: Law, world: World) -> None:
+    law(Preset(name), world)
+
+
+def test_discounted_regret_ignores_potential_shaping_too(world: World) -> None:
+    law_regret_ignores_shaping(Preset("regret discounted"), world)
+
+
+@pytest.mark.parametrize("name", ["partial_return", "noisy"])
+def test_partial_return_does_not_ignore_potential_shaping(name: str, world: World) -> None:
+    with pytest.raises(AssertionError, match="potential shaping"):
+        law_regret_ignores_shaping(Preset(name), world)
+
+
+def test_the_world_of_the_laws_has_terminated_and_cut_segments_and_padding(world: World) -> None:
+    terminated = world.pool.segments.terminated.any(axis=1)
+    assert terminated.sum() > 20 and (~terminated).sum() > 20
+    assert world.pool.segments.absorbing.sum() > 50
