@@ -189,12 +189,14 @@ class Loop:
         self.progress.enter("measure")
         with self.watch.on("env"):
             episodes = self.evaluation_episodes(state.round)
+            deterministic = self.evaluation_episodes(state.round, is_stochastic=False)
         with self.watch.on("reward_inference"):
             measured = measure(episodes, self.stages.task.factor_names, model.rewards if model else None)
+        mean_return = measure(deterministic, self.stages.task.factor_names, None).gold_return_mean
         figures = record.heldout_figures(model, state.heldout, state.heldout_answers)
         row = {
             "round": state.round, "n_env_steps": state.steps_done, "n_comparisons": len(state.answers.comparisons),
-            "n_queries": state.ledger.n_queries, **measured.row(), **figures,
+            "n_queries": state.ledger.n_queries, **measured.row(), "gold_return_deterministic": mean_return, **figures,
             "skip_share": state.ledger.n_skips / max(1, state.ledger.n_queries), "seconds": seconds,
         }
         self.progress.gold, self.progress.proxy = measured.gold_return_mean, measured.proxy_return_mean

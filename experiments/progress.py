@@ -49,7 +49,8 @@ class Stopwatch:
 class Progress:
     """One line about a run, rewritten in a terminal and repeated every `every` seconds in a log.
 
-    The ETA is what is left of training at its measured speed, and what is left of rounds at their mean cost outside training.
+    The ETA is what is left of training at its measured speed, and what is left of rounds at what the last one cost outside
+    training (fits grow with their answers, so an earlier one says less).
     """
 
     label: str
@@ -66,18 +67,14 @@ class Progress:
     final_seconds: float = 8.0
 
     def __post_init__(self) -> None:
-        self._started = self._last = time.perf_counter()
-        self._train_seconds, self._train_steps, self._round_seconds, self._rounds_here = 0.0, 0, 0.0, 0
-        self._stage_started = self._started
+        self._started = self._last = self._stage_started = time.perf_counter()
+        self._train_seconds, self._train_steps = 0.0, 0
+        self._outside, self._outside_last = 0.0, 0.0  # seconds outside training: of this round so far, of the last one
 
     def enter(self, stage: str) -> None:
         """Says which stage runs now."""
-        now = time.perf_counter()
-        if self.stage not in ("train", "start"):
-            self._round_seconds += now - self._stage_started
-        self.stage, self._stage_started = stage, now
-        with (self.folder / "progress.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(self.row()) + "\n")
+        self._close_stage()
+        self.stage = stage
         self.show(force=True)
 
     def trained(self, n_steps: int, seconds: float) -> None:
@@ -89,16 +86,27 @@ class Progress:
 
     def round_done(self) -> None:
         """Reports that a round has ended."""
+        self._close_stage()
         self.rounds_done += 1
-        self._rounds_here += 1
+        self._outside, self._outside_last = 0.0, self._outside
 
     def eta_seconds(self) -> float | None:
         """Returns the seconds left, or None before there is anything to go by."""
         if not self._train_steps:
             return None
+        outside = self._outside + (0.0 if self.stage == "train" else time.perf_counter() - self._stage_started)
+        if self.rounds_done >= self.n_rounds:
+            return max(0.0, self.final_seconds - outside)
         train = (self.n_env_steps - self.steps_done) * self._train_seconds / self._train_steps
-        outside = self._round_seconds / max(1, self._rounds_here + (self.stage == "train"))
-        return max(0.0, train) + outside * max(0, self.n_rounds - self.rounds_done - 1) + self.final_seconds
+        a_round = self._outside_last or outside
+        rounds = max(0.0, a_round - outside) + a_round * (self.n_rounds - self.rounds_done - 1)
+        return max(0.0, train) + rounds + self.final_seconds
+
+    def _close_stage(self) -> None:
+        now = time.perf_counter()
+        if self.stage != "train":
+            self._outside += now - self._stage_started
+        self._stage_started = now
 
     def row(self) -> dict[str, Any]:
         """Returns the state as a row, for `progress.jsonl`."""

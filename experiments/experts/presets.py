@@ -58,6 +58,11 @@ _RUNNER = Preset(
     steps=2_000_000, n_steps=512, batch_size=512, target=4000.0, target_kl=0.05, learning_rate=3e-4, hidden=(128, 128),
     log_std=-1.0, critic_starts=200, critic_trajectories=20, source=_OURS,
 )
+_HALFCHEETAH = Preset(
+    steps=2_000_000, n_envs=4, n_steps=128, batch_size=64, n_epochs=20, learning_rate=3e-5, gamma=0.98, gae_lambda=0.92,
+    clip_range=0.1, ent_coef=4e-4, hidden=(256, 256), log_std=-2.0, target=4000.0,
+    source=f"{_ZOO} (HalfCheetah-v4; four environments, twice the steps, a falling learning rate)",
+)
 _PENDULUM = Preset(
     steps=200_000, n_steps=256, batch_size=256, n_epochs=10, learning_rate=1e-3, gamma=0.95, target=-200.0,
     source=f"{_ZOO} (Pendulum-v1; more environments, γ .95 instead of .9)",
@@ -71,7 +76,7 @@ _CARTPOLE = Preset(
 PRESETS: dict[tuple[str, str], Preset] = {
     ("mujoco-humanoid", "fixed"): _HUMANOID,
     ("mujoco-humanoid", "terminating"): replace(_HUMANOID, steps=2_600_000, target=4500.0),
-    ("mujoco-halfcheetah", "fixed"): _RUNNER,
+    ("mujoco-halfcheetah", "fixed"): _HALFCHEETAH,
     ("mujoco-hopper", "fixed"): replace(_RUNNER, target=600.0),
     ("mujoco-hopper", "terminating"): replace(_RUNNER, target=2500.0),
     ("mujoco-walker2d", "fixed"): replace(_RUNNER, target=800.0),
