@@ -72,6 +72,8 @@ class BudgetConfig:
         n_collect: trajectories collected a round, from which queries are made.
         heldout_share: share of the trajectories, and of the queries, that only measure the reward.
         n_eval_episodes: episodes of one evaluation.
+        restarts_agent: whether the last round trains a new agent from the first one's weights (the relearner of McKinney
+            et al. 2023, https://arxiv.org/abs/2301.03652): what earlier, worse rewards taught is forgotten.
     """
 
     name: str
@@ -83,6 +85,7 @@ class BudgetConfig:
     n_collect: int = 20
     heldout_share: float = 0.2
     n_eval_episodes: int = 20
+    restarts_agent: bool = False
 
     def __post_init__(self) -> None:
         starts = self.round_starts

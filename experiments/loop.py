@@ -157,6 +157,9 @@ class Loop:
         target = budget.steps_by_round()[r] - state.steps_done
         if target <= 0:
             return state
+        if budget.restarts_agent and 0 < r == budget.n_rounds - 1:
+            counters = {name: state.agent[name] for name in ("n_env_steps", "n_updates")}
+            self.stages.agent.load_state({**self.reference, **counters})
         self._rollout_started = time.perf_counter()
         source: Any = self.gold_source(state) if self.stages.learner is None else self.stages.learner.model.rewards
         report = self.stages.agent.train(

@@ -1,12 +1,16 @@
 """The loop, on a task that takes a second: what it leaves behind, and that the same config is the same run."""
 
 import datetime
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import preflab
+from preflab.agents.ppo import PPOAgent
 from preflab.errors import Refused
 from preflab.experiments.config import compose_run
 from preflab.experiments.run import Run, new_folder
@@ -86,6 +90,27 @@ def test_every_control_runs_and_gold_controls_ask_nothing(reward: str, tmp_path:
     assert record["is_misspecified"] is None
 
 
+@pytest.mark.parametrize("restarts", [True, False])
+def test_the_last_round_trains_a_new_agent_where_the_budget_says_so(
+    restarts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[dict[str, torch.Tensor]] = []
+    train = PPOAgent.train
+
+    def watched(self: PPOAgent, *args: Any, **keywords: Any) -> Any:
+        begun.append(self.state())
+        return train(self, *args, **keywords)
+
+    monkeypatch.setattr(PPOAgent, "train", watched)
+    preflab.run(
+        env="random-mdp", budget="smoke", video=False, out=str(tmp_path),
+        overrides=["budget.n_rounds=3", "budget.n_env_steps=384", "budget.first_share=0.4", f"budget.restarts_agent={restarts}"],
+    )
+    is_fresh = [all(torch.equal(state[name], begun[0][name]) for name in state if name.startswith("policy.")) for state in begun]
+    assert is_fresh == [True, False, restarts]
+    assert [int(state["n_env_steps"]) for state in begun] == [0, 128, 256]
+
+
 def test_the_history_has_the_untrained_agent_first(done: Run) -> None:
     history = load_json(done.folder / "history.json")
     assert [row["n_env_steps"] for row in history] == [0, 128]
@@ -95,3 +120,13 @@ def test_the_history_has_the_untrained_agent_first(done: Run) -> None:
 def _timeless(record: dict[str, object]) -> dict[str, object]:
     varying = ("date", "wall_seconds", "command")
     return {name: value for name, value in record.items() if name not in varying and not name.startswith("seconds_")}
+
+
+@pytest.mark.slow
+def test_the_eta_is_within_30_percent_of_the_truth_from_a_third_of_the_run_on(tmp_path: Path) -> None:
+    overrides = ["budget.n_env_steps=49152", "budget.n_comparisons=100", "budget.restarts_agent=false", "video=false"]
+    run = preflab.run(env="pendulum", out=str(tmp_path), overrides=overrides)
+    rows = [json.loads(line) for line in (run.folder / "progress.jsonl").read_text().splitlines()]
+    end = rows[-1]["elapsed"]
+    told = [(row["eta_seconds"], end - row["elapsed"]) for row in rows if end / 3 < row["elapsed"] < 0.9 * end]
+    assert len(told) > 10 and all(abs(eta - left) <= 0.3 * left + 1.0 for eta, left in told)

@@ -95,6 +95,28 @@ def test_the_eta_is_what_is_left_at_the_measured_speed(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "progress.jsonl").read_text().splitlines()[-1])["stage"] == "done"
 
 
+def test_the_eta_counts_on_what_the_last_round_cost_outside_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("preflab.experiments.progress.time.perf_counter", lambda: clock[0])
+    progress = Progress("run", 400, 4, tmp_path, io.StringIO(), final_seconds=6.0)
+    told: list[tuple[float, float]] = []
+    for outside in (10.0, 20.0, 20.0, 20.0):
+        for stage, seconds in (("collect", outside / 4), ("fit", outside / 4), ("train", 50.0), ("measure", outside / 2)):
+            progress.enter(stage)
+            clock[0] += seconds
+            if stage == "train":
+                progress.trained(100, seconds)
+            told.append((clock[0], progress.eta_seconds() or np.nan))
+        progress.round_done()
+    progress.enter("report")
+    clock[0] += 2.0
+    assert progress.eta_seconds() == 4.0
+    end = clock[0] + 4.0
+    left = [(eta, end - at) for at, eta in told if at > 70 + 10]  # from the second round on
+    assert all(abs(eta - truth) <= 0.3 * truth for eta, truth in left) and left[-1][0] == 6.0
+    assert [eta - truth for eta, truth in left[-8:]] == [0.0] * 8  # once rounds cost the same, the ETA is exact
+
+
 def test_episode_start_pairs_begin_at_the_reset_and_spill_over_only_when_they_run_out() -> None:
     store = ScoredStore([_scored([0.0] * 6) for _ in range(4)]).store
     strategy = oracles.build_strategy("episode_start")
