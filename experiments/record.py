@@ -64,7 +64,9 @@ def baseline(config: RunConfig) -> dict[str, Any] | None:
 
 def agent_digest(config: RunConfig) -> str:
     """Returns what tells one agent's settings from another's: a changed agent has no claim to a shipped baseline."""
-    return hashlib.blake2b(repr(config.agent).encode(), digest_size=4).hexdigest()
+    budget = config.budget
+    settings = repr(config.agent) + repr(budget.round_starts if budget.restarts_agent else None)
+    return hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()
 
 
 def baseline_key(config: RunConfig) -> str:
