@@ -92,6 +92,8 @@ class Progress:
 
     def eta_seconds(self) -> float | None:
         """Returns the seconds left, or None before there is anything to go by."""
+        if self.stage == "done":
+            return 0.0
         if not self._train_steps:
             return None
         outside = self._outside + (0.0 if self.stage == "train" else time.perf_counter() - self._stage_started)

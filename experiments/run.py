@@ -17,7 +17,7 @@ from preflab.errors import DamagedFile, Refused
 from preflab.experiments import checkpoint, film, record, report
 from preflab.experiments.checkpoint import State
 from preflab.experiments.config import RunConfig, compose_run, from_tree
-from preflab.experiments.evaluation import EVALUATION_SEED, distance_to_reference, measure
+from preflab.experiments.evaluation import EVALUATION_SEED, distance_to_reference
 from preflab.experiments.loop import Loop, start
 from preflab.experiments.stages import check
 from preflab.rewards.metrics import calibration
@@ -169,7 +169,6 @@ def _record(loop: Loop, state: State) -> dict[str, Any]:
     config, stages, model = loop.config, loop.stages, loop.model(state)
     first, last = state.history[0], state.history[-1]
     stochastic = loop.evaluation_episodes(state.round)
-    deterministic = measure(loop.evaluation_episodes(state.round, is_stochastic=False), stages.task.factor_names, None)
     baseline = record.baseline(config)
     gold_agent = baseline["gold_return"] if baseline else None
     best = max(state.history, key=lambda row: float(row["gold_return_mean"]))
@@ -189,7 +188,7 @@ def _record(loop: Loop, state: State) -> dict[str, Any]:
         row[f"gold_return_initial{ending}"] = first[f"gold_return_{part}"]
         row[f"gold_return_final{ending}"] = last[f"gold_return_{part}"]
     row |= {
-        "gold_return_final_deterministic": deterministic.gold_return_mean, "gold_return_gold_agent": gold_agent,
+        "gold_return_final_deterministic": last["gold_return_deterministic"], "gold_return_gold_agent": gold_agent,
         "gold_return_constant": baseline.get("constant_return") if baseline else None,
         "gold_agent_source": baseline["source"] if baseline else _no_baseline(config),
         "score": record.score(last["gold_return_mean"], first["gold_return_mean"], gold_agent),

@@ -111,6 +111,8 @@ def test_the_eta_counts_on_what_the_last_round_cost_outside_training(tmp_path: P
     progress.enter("report")
     clock[0] += 2.0
     assert progress.eta_seconds() == 4.0
+    progress.enter("done")
+    assert progress.eta_seconds() == 0.0
     end = clock[0] + 4.0
     left = [(eta, end - at) for at, eta in told if at > 70 + 10]  # from the second round on
     assert all(abs(eta - truth) <= 0.3 * truth for eta, truth in left) and left[-1][0] == 6.0
