@@ -20,7 +20,8 @@ from preflab.rewards import (
     RewardSettings,
 )
 from preflab.rewards.bradley_terry import StepFunction
-from preflab.testing.rewards import LAWS, MODEL_LAWS, LawBroken
+from preflab.testing import LawBroken
+from preflab.testing.rewards import LAWS, MODEL_LAWS
 from preflab.types import Comparisons, FloatArray, IntArray, Segments, Transitions
 
 pytestmark = pytest.mark.filterwarnings("ignore::preflab.rewards.FewComparisonsWarning")

@@ -1,13 +1,12 @@
 """Laws that every oracle keeps, as plain functions: `check_oracle(make, world)` for your own.
 
 A law takes a factory `make(mdp, seed=…, beta=…, mistake_rate=…) -> Oracle` and a world: a small finite MDP with
-segments from it. It raises `AssertionError` with the figures if it is broken. Worlds are random but named by a seed, so
+segments from it. It raises `LawBroken` with the figures if it is broken. Worlds are random but named by a seed, so
 a law that holds once holds always.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,12 +15,12 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from preflab import tabular
 from preflab.interfaces import Oracle
 from preflab.seeding import generator
 from preflab.tabular import TabularMDP
+from preflab.testing.laws import global_states, hold
 from preflab.types import (
     AnyArray,
     Choice,
@@ -105,7 +104,7 @@ def one_step_world(mdp: TabularMDP) -> tuple[ScoredSegments, FloatArray, IntArra
 
 
 def check_oracle(make: MakeOracle, world: World | None = None, laws: dict[str, Law] | None = None) -> None:
-    """Checks every law of `ORACLE_LAWS` (or those given); raises `AssertionError` at the first one broken."""
+    """Checks every law of `ORACLE_LAWS` (or those given); raises `LawBroken` at the first one broken."""
     for law in (ORACLE_LAWS if laws is None else laws).values():
         law(make, random_world() if world is None else world)
 
@@ -113,10 +112,10 @@ def check_oracle(make: MakeOracle, world: World | None = None, laws: dict[str, L
 def law_rows_are_probabilities(make: MakeOracle, world: World) -> None:
     """Rows are (M, 4), not negative, and sum to 1."""
     p = _probabilities(make(world.mdp), world)
-    _hold(p.shape == (len(world.first), 4), f"probabilities are {p.shape}, not ({len(world.first)}, 4)")
-    _hold(bool(np.isfinite(p).all() and (p >= 0).all()), "a probability is negative or not finite")
+    hold(p.shape == (len(world.first), 4), f"probabilities are {p.shape}, not ({len(world.first)}, 4)")
+    hold(bool(np.isfinite(p).all() and (p >= 0).all()), "a probability is negative or not finite")
     worst = float(np.abs(p.sum(axis=1) - 1).max())
-    _hold(worst < 1e-12, f"a row of probabilities misses 1 by {worst:.2g}")
+    hold(worst < 1e-12, f"a row of probabilities misses 1 by {worst:.2g}")
 
 
 def law_swapping_mirrors(make: MakeOracle, world: World) -> None:
@@ -125,7 +124,7 @@ def law_swapping_mirrors(make: MakeOracle, world: World) -> None:
     context = oracle.context(np.arange(len(first)))
     swapped = oracle.probabilities(second, first, context)[:, [Choice.SECOND, Choice.FIRST, Choice.TIE, Choice.SKIP]]
     worst = float(np.abs(oracle.probabilities(first, second, context) - swapped).max())
-    _hold(worst < 1e-12, f"swapping the sides of a pair changes its probabilities by {worst:.2g}")
+    hold(worst < 1e-12, f"swapping the sides of a pair changes its probabilities by {worst:.2g}")
 
 
 def law_batching_changes_nothing(make: MakeOracle, world: World) -> None:
@@ -136,16 +135,16 @@ def law_batching_changes_nothing(make: MakeOracle, world: World) -> None:
     for rows in batches:
         p_alone, choice_alone = _asked(oracle, world, rows, ids[rows])
         rest = f"{len(rows)} pairs depend on their batch mates or order"
-        _hold(np.array_equal(p[rows], p_alone), f"probabilities of {rest}")
-        _hold(np.array_equal(choice[rows], choice_alone), f"answers to {rest}")
+        hold(np.array_equal(p[rows], p_alone), f"probabilities of {rest}")
+        hold(np.array_equal(choice[rows], choice_alone), f"answers to {rest}")
 
 
 def law_seed_decides_answers(make: MakeOracle, world: World) -> None:
     """Two oracles of one seed answer alike, and of another seed otherwise."""
     ids = np.arange(len(world.first))
     one, again, other = (_asked(make(world.mdp, seed=seed), world, slice(None), ids)[1] for seed in (3, 3, 4))
-    _hold(np.array_equal(one, again), "two oracles of the same seed answer differently")
-    _hold(not np.array_equal(one, other), "oracles of different seeds give the same answers to every query")
+    hold(np.array_equal(one, again), "two oracles of the same seed answer differently")
+    hold(not np.array_equal(one, other), "oracles of different seeds give the same answers to every query")
 
 
 def law_counts_match(make: MakeOracle, world: World) -> None:
@@ -165,12 +164,12 @@ def law_counts_match(make: MakeOracle, world: World) -> None:
                 p_option, count = p[inside, option], float((choice[inside] == option).sum())
                 cells.append((count, float(p_option.sum()), float((p_option * (1 - p_option)).sum())))
     impossible = sum(count for count, expected, _ in cells if expected == 0)
-    _hold(impossible == 0, f"{impossible:.0f} answers were choices of probability 0")
+    hold(impossible == 0, f"{impossible:.0f} answers were choices of probability 0")
     scores = [(count - expected) ** 2 / variance for count, expected, variance in cells if variance > 20]
-    _hold(len(scores) > 0, "no cell has enough answers to compare")
+    hold(len(scores) > 0, "no cell has enough answers to compare")
     limit = NormalDist().inv_cdf(1 - FAMILY_WISE_RATE / (2 * len(scores))) ** 2
     figures = f"chi-square {max(scores):.1f} in a cell, limit {limit:.1f}"
-    _hold(max(scores) < limit, f"counts of answers miss their summed probabilities: {figures}")
+    hold(max(scores) < limit, f"counts of answers miss their summed probabilities: {figures}")
 
 
 def law_mistakes_flip_at_their_rate(make: MakeOracle, world: World) -> None:
@@ -178,20 +177,20 @@ def law_mistakes_flip_at_their_rate(make: MakeOracle, world: World) -> None:
     rate = 0.2
     clean, flawed = (_p_first(_probabilities(make(world.mdp, mistake_rate=r), world)) for r in (0.0, rate))
     worst = float(np.abs(flawed - ((1 - rate) * clean + rate * (1 - clean))).max())
-    _hold(worst < 1e-9, f"mistakes at rate {rate} miss their probability by {worst:.2g}")
+    hold(worst < 1e-9, f"mistakes at rate {rate} miss their probability by {worst:.2g}")
 
 
 def law_beta_has_its_limits(make: MakeOracle, world: World) -> None:
     """β = 0 guesses; β → ∞ always prefers the segment of higher value."""
     guess = _p_first(_probabilities(make(world.mdp, beta=0.0, mistake_rate=0.0), world))
     worst = float(np.abs(guess - 0.5).max())
-    _hold(worst < 1e-9, f"with beta 0, P(first) misses 1/2 by {worst:.2g}")
+    hold(worst < 1e-9, f"with beta 0, P(first) misses 1/2 by {worst:.2g}")
     oracle = make(world.mdp, beta=1e9, mistake_rate=0.0)
     values = oracle.values(world.pool)
     gap = values[world.first] - values[world.second]
     p = _p_first(_probabilities(oracle, world))[np.abs(gap) > 1e-6]
     worst = float(np.abs(p - (gap[np.abs(gap) > 1e-6] > 0)).max())
-    _hold(worst < 1e-9, f"with beta 1e9, the worse segment is still preferred with probability {worst:.2g}")
+    hold(worst < 1e-9, f"with beta 1e9, the worse segment is still preferred with probability {worst:.2g}")
 
 
 def law_identical_segments_are_even(make: MakeOracle, world: World) -> None:
@@ -199,13 +198,13 @@ def law_identical_segments_are_even(make: MakeOracle, world: World) -> None:
     oracle = make(world.mdp)
     p = oracle.probabilities(world.pool, world.pool, oracle.context(np.arange(len(world.pool))))
     worst = float(np.abs(p[:, Choice.FIRST] - p[:, Choice.SECOND]).max())
-    _hold(worst < 1e-12, f"of two identical segments one is preferred, by {worst:.2g}")
+    hold(worst < 1e-12, f"of two identical segments one is preferred, by {worst:.2g}")
 
 
 def law_absorbing_steps_count_nothing(make: MakeOracle, world: World) -> None:
     """Whatever gold stands on absorbing steps changes no bit."""
     absorbing = world.pool.segments.absorbing
-    _hold(bool(absorbing.any()), "the world has no absorbing steps, so this law says nothing")
+    hold(bool(absorbing.any()), "the world has no absorbing steps, so this law says nothing")
     spoiled = replace(
         world.pool, gold_rewards=np.where(absorbing, 1e3, world.pool.gold_rewards),
         factors=np.where(absorbing[..., None], 1e3, world.pool.factors),
@@ -213,7 +212,7 @@ def law_absorbing_steps_count_nothing(make: MakeOracle, world: World) -> None:
     oracle = make(world.mdp)
     same = np.array_equal(oracle.values(world.pool), oracle.values(spoiled))
     same &= np.array_equal(_probabilities(oracle, world), _probabilities(oracle, replace(world, pool=spoiled)))
-    _hold(same, "gold on absorbing steps is judged")
+    hold(same, "gold on absorbing steps is judged")
 
 
 def law_inputs_are_left_alone(make: MakeOracle, world: World) -> None:
@@ -226,15 +225,15 @@ def law_inputs_are_left_alone(make: MakeOracle, world: World) -> None:
     before = [array.copy() for array in arrays]
     _use(make(world.mdp), pool)
     is_same = all(np.array_equal(old, new) for old, new in zip(before, arrays, strict=True))
-    _hold(is_same, "the oracle writes to the segments it is given")
+    hold(is_same, "the oracle writes to the segments it is given")
 
 
 def law_global_generators_rest(make: MakeOracle, world: World) -> None:
     """No global generator (random, numpy, torch) moves."""
-    before = _global_states()
+    before = global_states()
     _use(make(world.mdp), world.pool)
-    moved = [name for name, state in _global_states().items() if state != before[name]]
-    _hold(not moved, f"the oracle moves the global generator of {', '.join(moved)}")
+    moved = [name for name, state in global_states().items() if state != before[name]]
+    hold(not moved, f"the oracle moves the global generator of {', '.join(moved)}")
 
 
 def law_regret_ignores_shaping(make: MakeOracle, world: World) -> None:
@@ -242,7 +241,7 @@ def law_regret_ignores_shaping(make: MakeOracle, world: World) -> None:
     shaped = tabular.shaped(world.mdp, 3 * generator(0, "potential").standard_normal(world.mdp.n_states))
     change = make(shaped).values(regolded(world.pool, shaped)) - make(world.mdp).values(world.pool)
     worst = float(np.abs(change).max())
-    _hold(worst < 1e-9, f"potential shaping of gold changes a segment's value by {worst:.2g}")
+    hold(worst < 1e-9, f"potential shaping of gold changes a segment's value by {worst:.2g}")
 
 
 def law_regret_is_advantage_in_the_mean(make: MakeOracle, world: World) -> None:
@@ -252,7 +251,7 @@ def law_regret_is_advantage_in_the_mean(make: MakeOracle, world: World) -> None:
     v, q = tabular.optimal_values(world.mdp)
     advantage = np.where(world.mdp.terminal[:, None], 0.0, q - v[:, None]).reshape(-1)
     worst = float(np.abs(mean - advantage).max())
-    _hold(worst < 1e-9, f"the mean value of a step misses its advantage Q - V by {worst:.2g}")
+    hold(worst < 1e-9, f"the mean value of a step misses its advantage Q - V by {worst:.2g}")
 
 
 def law_regret_is_summed_advantage_if_deterministic(make: MakeOracle, world: World) -> None:
@@ -262,7 +261,7 @@ def law_regret_is_summed_advantage_if_deterministic(make: MakeOracle, world: Wor
     states, actions = sure.pool.segments.observations[:, :-1], sure.pool.segments.actions
     advantages = np.where(sure.pool.segments.absorbing, 0.0, q[states, actions] - v[states]).sum(axis=1)
     worst = float(np.abs(make(sure.mdp).values(sure.pool) - advantages).max())
-    _hold(worst < 1e-9, f"a segment's value misses its summed advantages by {worst:.2g}")
+    hold(worst < 1e-9, f"a segment's value misses its summed advantages by {worst:.2g}")
 
 
 ORACLE_LAWS: dict[str, Law] = {
@@ -280,11 +279,6 @@ REGRET_LAWS: dict[str, Law] = {
         law_regret_is_summed_advantage_if_deterministic,
     )
 }
-
-
-def _hold(is_kept: bool, message: str) -> None:
-    if not is_kept:
-        raise AssertionError(message)
 
 
 def _asked(
@@ -316,14 +310,6 @@ def _use(oracle: Oracle, pool: ScoredSegments) -> None:
     oracle.marginal_probabilities(pool, other, ids)
     oracle.answer(pool, other, context)
     oracle.card()
-
-
-def _global_states() -> dict[str, object]:
-    numpy_state = np.random.get_state()
-    return {
-        "random": random.getstate(), "numpy": [np.asarray(part).tobytes() for part in numpy_state],
-        "torch": torch.get_rng_state().numpy().tobytes(),
-    }
 
 
 def _random_mdp(rng: np.random.Generator, is_deterministic: bool) -> TabularMDP:

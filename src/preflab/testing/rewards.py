@@ -8,7 +8,6 @@ one minibatch, some 60 steps at a step size near 0.03): laws fit a few dozen com
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ import torch
 
 from preflab import tabular
 from preflab.interfaces import FitReport, LearnerContext, RewardLearner, RewardModel
+from preflab.testing.laws import global_states, hold
 from preflab.types import Choice, Comparisons, FloatArray, SegmentIndex, Trajectory, TrajectoryStore
 
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -27,10 +27,6 @@ LENGTH = 6
 BOX = gym.spaces.Box(-5.0, 5.0, (2,), np.float32)
 ACT = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
 GOAL = np.array([1.0, -0.5, 0.7])  # the linear reward behind the answers: on both observations and the action
-
-
-class LawBroken(AssertionError):
-    """A learner broke a law; the message has the figures."""
 
 
 class LikelihoodLearner(Protocol):
@@ -91,7 +87,7 @@ def perfect_tie_teaches_nothing(make: Make) -> None:
     weights = torch.zeros((len(GOAL), 2), requires_grad=True)
     loss = learner.loss(lambda inputs: (inputs @ weights).T, learner.batch(ties, pool))
     (gradient,) = torch.autograd.grad(loss, weights)
-    _holds(float(gradient.abs().max()) < 1e-6, f"gradient {gradient.tolist()} at perfect ties")
+    hold(float(gradient.abs().max()) < 1e-6, f"gradient {gradient.tolist()} at perfect ties")
 
 
 def recovers_a_linear_reward(make: Make) -> None:
@@ -104,19 +100,19 @@ def recovers_a_linear_reward(make: Make) -> None:
     learned = learner.model.step_rewards(first).sum(1) - learner.model.step_rewards(second).sum(1)
     true = _true_scores(fresh, pairs.first) - _true_scores(fresh, pairs.second)
     cosine = float(learned @ true / np.sqrt((learned @ learned) * (true @ true)))
-    _holds(cosine >= 0.95, f"cosine {cosine:.3f} < 0.95 between learned and true score differences")
+    hold(cosine >= 0.95, f"cosine {cosine:.3f} < 0.95 between learned and true score differences")
 
 
 def same_generator_same_reward(make: Make) -> None:
     """Two learners given equal generators learn equal bits."""
     once, again = _fitted_rewards(make, 3), _fitted_rewards(make, 3)
-    _holds(np.array_equal(once, again), "equal generators gave different rewards")
+    hold(np.array_equal(once, again), "equal generators gave different rewards")
 
 
 def other_generator_other_reward(make: Make) -> None:
     """A learner draws from the generator that it is given."""
     one, other = _fitted_rewards(make, 3), _fitted_rewards(make, 4)
-    _holds(not np.array_equal(one, other), "different generators gave one reward")
+    hold(not np.array_equal(one, other), "different generators gave one reward")
 
 
 def fit_leaves_its_input_alone(make: Make) -> None:
@@ -125,16 +121,16 @@ def fit_leaves_its_input_alone(make: Make) -> None:
     before = [array.copy() for array in (*data.arrays().values(), *pool.arrays().values())]
     make(BOX, ACT, True).fit(data, _context(pool, True), np.random.default_rng(0))
     after = [*data.arrays().values(), *pool.arrays().values()]
-    _holds(all(map(np.array_equal, before, after)), "fit changed its comparisons or pool")
+    hold(all(map(np.array_equal, before, after)), "fit changed its comparisons or pool")
 
 
 def fit_moves_no_global_generator(make: Make) -> None:
     """Python's, numpy's and torch's global generators are where they were after a fit."""
     pool, data = _box_data(seed=0, n=20)
-    before = _global_states()
+    before = global_states()
     make(BOX, ACT, True).fit(data, _context(pool, True), np.random.default_rng(0))
-    moved = [name for name, state in _global_states().items() if state != before[name]]
-    _holds(not moved, f"fit moved the global generator of {moved}")
+    moved = [name for name, state in global_states().items() if state != before[name]]
+    hold(not moved, f"fit moved the global generator of {moved}")
 
 
 def loaded_state_is_the_same_reward(make: Make) -> None:
@@ -150,7 +146,7 @@ def loaded_state_is_the_same_reward(make: Make) -> None:
             ("rewards", [one.model.rewards(first.transitions()) for one in (learner, other)]),
             ("prob_first", [one.model.prob_first(first, second) for one in (learner, other)]),
         ):
-            _holds(np.array_equal(*values), f"{name} differ after state → load_state")
+            hold(np.array_equal(*values), f"{name} differ after state → load_state")
 
 
 def absorbing_steps_pay_nothing(make: Make) -> None:
@@ -160,10 +156,10 @@ def absorbing_steps_pay_nothing(make: Make) -> None:
     learner.fit(data, _context(pool, False), np.random.default_rng(0))
     segments = pool.gather(pool.admissible(LENGTH))
     rewards = learner.model.step_rewards(segments)
-    _holds(bool(segments.absorbing.any()), "the law's data have no absorbing step")
+    hold(bool(segments.absorbing.any()), "the law's data have no absorbing step")
     worst = float(np.abs(rewards[segments.absorbing]).max())
-    _holds(worst == 0.0, f"an absorbing step pays {worst}")
-    _holds(bool((rewards[segments.valid] != 0).any()), "no real step pays anything")
+    hold(worst == 0.0, f"an absorbing step pays {worst}")
+    hold(bool((rewards[segments.valid] != 0).any()), "no real step pays anything")
 
 
 def padding_identifies_the_constant(make: Make) -> None:
@@ -176,16 +172,16 @@ def padding_identifies_the_constant(make: Make) -> None:
     _equal(_loss(learner, data, pool), _loss(learner, data, pool, shift=0.4), "r and r + 0.4 on unpadded pairs")
     padded_pool, padded = _box_data(seed=0, n=12, n_terminated=10, is_padded=True)
     change = abs(_loss(learner, padded, padded_pool) - _loss(learner, padded, padded_pool, shift=0.4))
-    _holds(change > 1e-3, f"r and r + 0.4 have the same loss up to {change:.1e} on padded pairs: padding must pay 0")
+    hold(change > 1e-3, f"r and r + 0.4 have the same loss up to {change:.1e} on padded pairs: padding must pay 0")
     mdp, store = leaving_mdp()
     tabular_learner = make(gym.spaces.Discrete(mdp.n_states), gym.spaces.Discrete(mdp.n_actions), False)
     tabular_learner.fit(expected_answers(mdp, store), _context(store, False, 4), np.random.default_rng(0))
     learned = learned_mdp(mdp, tabular_learner.model)
     best = best_actions(mdp)
-    _holds(np.array_equal(best_actions(learned), best), f"fitted {learned.rewards[:-1, :, 0].tolist()} plans otherwise")
+    hold(np.array_equal(best_actions(learned), best), f"fitted {learned.rewards[:-1, :, 0].tolist()} plans otherwise")
     largest = float(np.abs(learned.rewards).max())
     plans = [best_actions(shifted(learned, -share * largest)) for share in (0.25, 0.5, 1.0)]
-    _holds(not all(np.array_equal(plan, best) for plan in plans), "no shift changes the plan, so the law shows nothing")
+    hold(not all(np.array_equal(plan, best) for plan in plans), "no shift changes the plan, so the law shows nothing")
 
 
 def nothing_shifts_the_reward(make: Make) -> None:
@@ -210,8 +206,8 @@ def nothing_shifts_the_reward(make: Make) -> None:
         proxy = steps[0].sum(1) - steps[1].sum(1)
         share, *_ = np.linalg.lstsq(log_odds.T, proxy, rcond=None)
         rest = float(np.abs(share @ log_odds - proxy).max() / np.abs(proxy).max())
-        _holds(rest < 1e-3, f"{name}: {rest:.1%} of the proxy's scores are not the likelihood's")
-        _holds(bool((share > 0).all()), f"{name}: members enter the proxy with {share.tolist()}")
+        hold(rest < 1e-3, f"{name}: {rest:.1%} of the proxy's scores are not the likelihood's")
+        hold(bool((share > 0).all()), f"{name}: members enter the proxy with {share.tolist()}")
 
 
 LIKELIHOOD_LAWS: dict[str, Callable[[Make], None]] = {
@@ -352,16 +348,5 @@ def _fitted_rewards(make: Make, seed: int) -> FloatArray:
     return learner.model.step_rewards(pool.gather(data.first))
 
 
-def _global_states() -> dict[str, Any]:
-    state: Any = np.random.get_state(legacy=True)
-    numpy_state = (state[1].tolist(), state[2])
-    return {"random": random.getstate(), "numpy": numpy_state, "torch": torch.get_rng_state().tolist()}
-
-
-def _holds(condition: bool, message: str) -> None:
-    if not condition:
-        raise LawBroken(message)
-
-
 def _equal(a: float, b: float, what: str) -> None:
-    _holds(abs(a - b) <= 1e-5 * max(1.0, abs(a)), f"{what}: losses {a:.6f} and {b:.6f} should be equal")
+    hold(abs(a - b) <= 1e-5 * max(1.0, abs(a)), f"{what}: losses {a:.6f} and {b:.6f} should be equal")
