@@ -23,6 +23,8 @@ from preflab.types import AnyArray, BoolArray, FloatArray, IntArray
 
 Tensors = dict[str, torch.Tensor]
 
+FLAT = 1e-3  # values that vary by less than this share of their mean are one value, up to the error of a tail
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -267,11 +269,13 @@ def _network(n_inputs: int, hidden: tuple[int, ...], generator: torch.Generator)
 
 
 def _agreement(found: FloatArray, truth: FloatArray) -> dict[str, float]:
-    spread = float(truth.var())
-    explained = 1.0 - float((truth - found).var()) / spread if spread > 0 else float("nan")
+    """Returns how `found` agrees with `truth`; where the truth hardly varies there is no variance or order to explain: nan."""
+    is_flat = float(truth.std()) <= FLAT * abs(float(truth.mean()))
     return {
-        "n": float(len(truth)), "mean": float(truth.mean()), "std": float(truth.std()), "explained_variance": explained,
-        "rank_correlation": spearman(found, truth), "rmse": float(np.sqrt(((truth - found) ** 2).mean())),
+        "n": float(len(truth)), "mean": float(truth.mean()), "std": float(truth.std()),
+        "explained_variance": float("nan") if is_flat else 1.0 - float((truth - found).var() / truth.var()),
+        "rank_correlation": float("nan") if is_flat else spearman(found, truth),
+        "rmse": float(np.sqrt(((truth - found) ** 2).mean())),
     }
 
 

@@ -85,7 +85,9 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("mujoco-ant", "terminating"): replace(_RUNNER, target=2500.0),
     ("mujoco-swimmer", "fixed"): replace(_RUNNER, gamma=0.9999, steps=1_000_000, target=300.0),
     ("mujoco-reacher", "fixed"): replace(_RUNNER, steps=1_000_000, target=-6.0),
-    ("mujoco-inverted-pendulum", "fixed"): replace(_RUNNER, steps=300_000, hidden=(64, 64), target=250.0),
+    ("mujoco-inverted-pendulum", "fixed"): replace(
+        _RUNNER, steps=300_000, hidden=(64, 64), target=250.0, train_form="terminating",
+    ),
     ("mujoco-inverted-pendulum", "terminating"): replace(_RUNNER, steps=300_000, hidden=(64, 64), target=950.0),
     ("pendulum", "fixed"): _PENDULUM,
     ("cartpole", "fixed"): replace(_CARTPOLE, train_form="terminating"),

@@ -16,7 +16,7 @@ from preflab.envs import TASKS, RandomPolicy, make, make_vec
 from preflab.errors import InvalidArgument, UnknownName
 from preflab.experiments.experts.__main__ import main
 from preflab.experiments.experts.convert import convert
-from preflab.experiments.experts.critic import FitConfig, fit_critic, quality_of_fit, residuals, rows, spearman
+from preflab.experiments.experts.critic import FitConfig, _agreement, fit_critic, quality_of_fit, residuals, rows, spearman
 from preflab.experiments.experts.gather import Continuations, GatherConfig, gather, roll
 from preflab.experiments.experts.making import middle_of
 from preflab.experiments.experts.presets import PRESETS, Preset, preset
@@ -108,6 +108,8 @@ def test_a_critic_recovers_the_closed_form_value_and_its_residual_vanishes(tmp_p
     assert np.abs(critic.values(x) - truth).max() < 0.03 * np.ptp(truth)
     found = quality_of_fit(critic, data)
     assert found["random"]["explained_variance"] > 0.99 and found["all"]["rank_correlation"] > 0.99
+    level = 100.0 + 1e-6 * np.arange(5.0)
+    assert np.isnan(_agreement(critic.values(x[:5]), level)["explained_variance"])  # nothing varies, so nothing is explained
     run = roll([Decaying()], [np.array([1.5])], Pushing(0.0, 0.0), [1])  # env stands at 0 but reports what it is given
     assert len(run[0].rewards) == 1
     path: FloatArray = np.asarray(1.5 * DECAY ** np.arange(11), dtype=np.float64)
