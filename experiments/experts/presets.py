@@ -84,7 +84,9 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("mujoco-ant", "fixed"): replace(_RUNNER, target=600.0),
     ("mujoco-ant", "terminating"): replace(_RUNNER, target=2500.0),
     ("mujoco-swimmer", "fixed"): replace(_RUNNER, gamma=0.9999, steps=1_000_000, target=300.0),
-    ("mujoco-reacher", "fixed"): replace(_RUNNER, steps=1_000_000, target=-6.0),
+    ("mujoco-reacher", "fixed"): replace(  # every trajectory has its own target, so the critic needs many
+        _RUNNER, steps=1_000_000, target=-6.0, critic_starts=2000, critic_trajectories=400,
+    ),
     ("mujoco-inverted-pendulum", "fixed"): replace(
         _RUNNER, steps=300_000, hidden=(64, 64), target=250.0, train_form="terminating",
     ),
