@@ -23,6 +23,7 @@ from preflab.interfaces import LearnerContext, RewardModel
 from preflab.seeding import generator, small_seed
 from preflab.types import ScoredStore, ScoredTrajectory
 
+REPORT_SECONDS, VIDEO_SECONDS = 2.0, 8.0  # roughly what comes after the last round, for the ETA
 N_ANCHOR_SEGMENTS = 500
 
 
@@ -220,7 +221,10 @@ def start(config: RunConfig, folder: Path, seconds: dict[str, float] | None = No
     watch = Stopwatch(seconds)
     stages = build(config, watch)
     folder.mkdir(parents=True, exist_ok=True)
-    progress = Progress(config.name, config.budget.n_env_steps, config.budget.n_rounds, folder)
+    final_seconds = REPORT_SECONDS + VIDEO_SECONDS * config.video
+    progress = Progress(
+        config.name, config.budget.n_env_steps, config.budget.n_rounds, folder, final_seconds=final_seconds,
+    )
     return Loop(config, folder, stages, watch, progress, SummaryWriter(str(folder)))
 
 
