@@ -61,7 +61,7 @@ _RUNNER = Preset(
 _HALFCHEETAH = Preset(
     steps=2_000_000, n_envs=4, n_steps=128, batch_size=64, n_epochs=20, learning_rate=3e-5, gamma=0.98, gae_lambda=0.92,
     clip_range=0.1, ent_coef=4e-4, hidden=(256, 256), log_std=-2.0, target=4000.0,
-    source=f"{_ZOO} (HalfCheetah-v4; four environments, twice the steps, a falling learning rate)",
+    source=f"{_ZOO} (HalfCheetah-v4; four environments, twice the steps, a falling learning rate, tanh, SB3's loss weights)",
 )
 _PENDULUM = Preset(
     steps=200_000, n_steps=256, batch_size=256, n_epochs=10, learning_rate=1e-3, gamma=0.95, target=-200.0,

@@ -151,3 +151,5 @@ def test_a_baseline_belongs_to_one_agents_settings() -> None:
     row = record.baseline(shipped)
     assert row is not None and row["seeds"] == [100, 101, 102]
     assert record.baseline(changed) is None and record.baseline(compose_run(["env=mujoco-ant"])[0]) is None
+    kept, _ = compose_run(["env=pendulum", "budget.restarts_agent=false"])  # an agent that is kept has more steps of training
+    assert record.baseline(compose_run(["env=pendulum"])[0]) is not None and record.baseline(kept) is None
