@@ -59,8 +59,9 @@ def make_expert(
     n_steps = settings.steps if steps is None else steps
     if n_steps != settings.steps:
         settings = Preset(**{**asdict(settings), "steps": n_steps})
-    folder = work / f"{task}-{form}-{effort.seed}"
-    done = train(task, settings.train_form or form, settings, folder, seed=effort.seed, report=report)
+    form_trained = settings.train_form or form
+    folder = work / f"{task}-{form_trained}-{effort.seed}"  # two forms may share a training
+    done = train(task, form_trained, settings, folder, seed=effort.seed, report=report)
     how: dict[str, Any] = {
         "algorithm": "PPO, Stable-Baselines3, on gold", "steps": done.steps[-1], "seed": effort.seed,
         "settings": {name: value for name, value in asdict(settings).items() if not name.startswith("critic")},

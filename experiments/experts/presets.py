@@ -63,6 +63,10 @@ _HALFCHEETAH = Preset(
     clip_range=0.1, ent_coef=4e-4, hidden=(256, 256), log_std=-2.0, target=4000.0,
     source=f"{_ZOO} (HalfCheetah-v4; four environments, twice the steps, a falling learning rate, tanh, SB3's loss weights)",
 )
+_WALKER = Preset(
+    steps=2_000_000, n_envs=4, n_steps=512, batch_size=64, n_epochs=10, learning_rate=3e-4, target=2500.0,
+    source="CleanRL, ppo_continuous_action.py, https://docs.cleanrl.dev/rl-algorithms/ppo (four environments, twice the steps)",
+)
 _PENDULUM = Preset(
     steps=200_000, n_steps=256, batch_size=256, n_epochs=10, learning_rate=1e-3, gamma=0.95, target=-200.0,
     source=f"{_ZOO} (Pendulum-v1; more environments, γ .95 instead of .9)",
@@ -77,13 +81,16 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("mujoco-humanoid", "fixed"): _HUMANOID,
     ("mujoco-humanoid", "terminating"): replace(_HUMANOID, steps=2_600_000, target=4500.0),
     ("mujoco-halfcheetah", "fixed"): _HALFCHEETAH,
-    ("mujoco-hopper", "fixed"): replace(_RUNNER, target=600.0),
-    ("mujoco-hopper", "terminating"): replace(_RUNNER, target=2500.0),
-    ("mujoco-walker2d", "fixed"): replace(_RUNNER, target=800.0),
-    ("mujoco-walker2d", "terminating"): replace(_RUNNER, target=3000.0),
-    ("mujoco-ant", "fixed"): replace(_RUNNER, target=600.0),
-    ("mujoco-ant", "terminating"): replace(_RUNNER, target=2500.0),
-    ("mujoco-swimmer", "fixed"): replace(_RUNNER, gamma=0.9999, steps=1_000_000, target=300.0),
+    ("mujoco-hopper", "fixed"): replace(_WALKER, target=500.0, train_form="terminating"),
+    ("mujoco-hopper", "terminating"): replace(_WALKER, target=2000.0),
+    ("mujoco-walker2d", "fixed"): replace(_WALKER, target=625.0, train_form="terminating"),
+    ("mujoco-walker2d", "terminating"): replace(_WALKER, target=2500.0),
+    ("mujoco-ant", "fixed"): replace(_WALKER, target=375.0, train_form="terminating"),
+    ("mujoco-ant", "terminating"): replace(_WALKER, target=1500.0),
+    ("mujoco-swimmer", "fixed"): replace(
+        _WALKER, n_steps=1024, batch_size=256, learning_rate=6e-4, gamma=0.9999, gae_lambda=0.98, steps=1_000_000,
+        target=200.0, source=f"{_ZOO} (Swimmer-v4; a falling learning rate)",
+    ),
     ("mujoco-reacher", "fixed"): replace(  # every trajectory has its own target, so the critic needs many
         _RUNNER, steps=1_000_000, target=-6.0, critic_starts=2000, critic_trajectories=400,
     ),
