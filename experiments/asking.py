@@ -56,10 +56,15 @@ def split_heldout(
     trajectories: list[ScoredTrajectory], share: float, rng: np.random.Generator
 ) -> tuple[list[ScoredTrajectory], list[ScoredTrajectory]]:
     """Returns (training, held-out) trajectories: whole trajectories, at least two held out where there are four."""
-    n_heldout = max(min(2, len(trajectories) // 2), round(share * len(trajectories)))
+    n_heldout = len(trajectories) - n_kept(len(trajectories), share)
     order = rng.permutation(len(trajectories))
     heldout, kept = np.sort(order[:n_heldout]), np.sort(order[n_heldout:])
     return [trajectories[i] for i in kept], [trajectories[i] for i in heldout]
+
+
+def n_kept(n: int, share: float) -> int:
+    """Returns how many of `n` trajectories are for training when a `share` of them, at least two of four, is held out."""
+    return n - max(min(2, n // 2), round(share * n))
 
 
 def ask(

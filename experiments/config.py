@@ -17,13 +17,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from preflab.agents.ppo import PPOSettings
+from preflab import agents
+from preflab.agents import KLSettings
 from preflab.errors import InvalidArgument, UnknownName
 from preflab.oracles import OracleSettings
 from preflab.rewards import RewardSettings
 
 CONF = Path(__file__).parent / "conf"
-GROUPS = ("env", "oracle", "reward", "agent", "budget", "strategy")
+GROUPS = ("env", "oracle", "reward", "agent", "budget", "strategy", "kl")
 CONTROLS = ("constant", "random", "gold", "shaped-gold")
 _T = TypeVar("_T")
 
@@ -59,6 +60,17 @@ class StrategyConfig:
 
 
 @dataclass(frozen=True)
+class KLConfig(KLSettings):
+    """How strongly the agent is held to a reference policy, and to which.
+
+    Attributes:
+        reference: "initial", the untrained policy of the same seed, or the folder of a finished run of the same agent.
+    """
+
+    reference: str = "initial"
+
+
+@dataclass(frozen=True)
 class BudgetConfig:
     """How much may be asked and how long the agent is trained.
 
@@ -72,6 +84,8 @@ class BudgetConfig:
         n_collect: trajectories collected a round, from which queries are made.
         heldout_share: share of the trajectories, and of the queries, that only measure the reward.
         n_eval_episodes: episodes of one evaluation.
+        label_free_steps: env steps, of `n_env_steps`, that the agent explores before the first question (PEBBLE, Lee et al.
+            2021, https://arxiv.org/abs/2106.05091): it is paid for reaching states far from those so far.
         restarts_agent: whether the last round trains a new agent from the first one's weights (the relearner of McKinney
             et al. 2023, https://arxiv.org/abs/2301.03652): what earlier, worse rewards taught is forgotten.
     """
@@ -85,6 +99,7 @@ class BudgetConfig:
     n_collect: int = 20
     heldout_share: float = 0.2
     n_eval_episodes: int = 20
+    label_free_steps: int = 0
     restarts_agent: bool = False
 
     def __post_init__(self) -> None:
@@ -98,6 +113,9 @@ class BudgetConfig:
         for name in ("n_comparisons", "n_env_steps", "n_rounds", "n_collect", "n_eval_episodes"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(f"budget.{name}", "must be at least 1", getattr(self, name))
+        if not 0 <= self.label_free_steps < self.n_env_steps:
+            rule = "must be at least 0 and below n_env_steps"
+            raise InvalidArgument("budget.label_free_steps", rule, self.label_free_steps, f"0…{self.n_env_steps - 1}")
         for name in ("first_share", "heldout_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise InvalidArgument(f"budget.{name}", "must be in (0, 1]", getattr(self, name))
@@ -114,9 +132,10 @@ class BudgetConfig:
         return [first, *(rest + (i < more) for i in range(self.n_rounds - 1))]
 
     def steps_by_round(self) -> list[int]:
-        """Returns the env steps of training at which each round ends, rising to `n_env_steps`."""
+        """Returns the env steps of training at which each round ends, rising to `n_env_steps`; label-free ones come first."""
         starts = self.round_starts or tuple(i / self.n_rounds for i in range(self.n_rounds))
-        return [round(start * self.n_env_steps) for start in (*starts[1:], 1.0)]
+        first = self.label_free_steps
+        return [first + round(start * (self.n_env_steps - first)) for start in (*starts[1:], 1.0)]
 
 
 @dataclass(frozen=True)
@@ -129,9 +148,10 @@ class RunConfig:
     reward_name: str
     reward: RewardSettings
     agent_name: str
-    agent: PPOSettings
+    agent: agents.Settings
     budget: BudgetConfig
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    kl: KLConfig = field(default_factory=lambda: KLConfig())
     form: str = "fixed"
     seed: int = 0
     device: str = "auto"
@@ -186,9 +206,10 @@ def from_tree(tree: Mapping[str, Any]) -> RunConfig:
         reward_name=tree["reward"]["name"],
         reward=_settings(RewardSettings, "reward", tree["reward"]),
         agent_name=tree["agent"]["name"],
-        agent=_settings(PPOSettings, "agent", tree["agent"]),
+        agent=agents.settings_from(_values(tree["agent"])),
         budget=_settings(BudgetConfig, "budget", tree["budget"]),
         strategy=_settings(StrategyConfig, "strategy", tree["strategy"]),
+        kl=_settings(KLConfig, "kl", tree.get("kl", {})),
         **{name: tree[name] for name in known},
     )
 
@@ -284,3 +305,9 @@ def _settings(kind: type[_T], group: str, values: Mapping[str, Any]) -> _T:
             raise UnknownName(f"{group}.<key>", key, known)
         given[key] = tuple(value) if isinstance(value, list) else value
     return kind(**given)
+
+
+def _values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an agent's composed values without what describes them; lists become tuples."""
+    described = ("name", "description", "source", "overlays")
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key not in described}

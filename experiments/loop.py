@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+from preflab.agents.label_free import StateEntropyReward
 from preflab.experiments import asking, checkpoint, film, record
 from preflab.experiments.asking import Answers
 from preflab.experiments.checkpoint import State
@@ -18,7 +19,7 @@ from preflab.experiments.config import RunConfig
 from preflab.experiments.controls import GoldSource
 from preflab.experiments.evaluation import EVALUATION_SEED, measure
 from preflab.experiments.progress import Progress, Stopwatch
-from preflab.experiments.stages import Stages, build, subsample
+from preflab.experiments.stages import Stages, build, reference_state, subsample
 from preflab.interfaces import LearnerContext, RewardModel
 from preflab.seeding import generator, small_seed
 from preflab.types import ScoredStore, ScoredTrajectory
@@ -41,7 +42,9 @@ class Loop:
     _rollout_started: float = 0.0
 
     def __post_init__(self) -> None:
-        self.reference = self.stages.agent.state()  # the untrained policy: a pure function of the seed
+        self.initial = self.stages.agent.state()  # the untrained agent: a pure function of the seed
+        is_own = self.config.kl.reference == "initial"
+        self.reference = self.initial if is_own else reference_state(self.config)  # what distances are measured from
 
     def play(self, state: State | None) -> State:
         """Plays the rounds that are left, checkpointing after each; `state` is None at the very start."""
@@ -58,7 +61,14 @@ class Loop:
         """Returns the state before the first round: the untrained agent, measured."""
         none = Answers.empty(self.config.env.segment_length)
         state = State(0, 0, 0, self.stages.agent.state(), None, ScoredStore(), ScoredStore(), none, none)
-        return replace(state, history=(self.measured(state, None, 0.0),))
+        state = replace(state, history=(self.measured(state, None, 0.0),))
+        return self.explored(state) if self.config.budget.label_free_steps else state
+
+    def explored(self, state: State) -> State:
+        """Trains the agent to reach states far from those so far, before anyone is asked."""
+        self.progress.enter("explore")
+        source = StateEntropyReward(generator(self.config.seed, "label-free"))
+        return self.learned(state, self.config.budget.label_free_steps, source, small_seed(self.config.seed, "label-free"))
 
     def play_round(self, state: State) -> State:
         """Plays one round: a pure function of `state` (and the config)."""
@@ -160,12 +170,18 @@ class Loop:
             return state
         if budget.restarts_agent and 0 < r == budget.n_rounds - 1:
             counters = {name: state.agent[name] for name in ("n_env_steps", "n_updates")}
-            self.stages.agent.load_state({**self.reference, **counters})
-        self._rollout_started = time.perf_counter()
+            self.stages.agent.load_state({**self.initial, **counters})
+        if r == 0 and budget.label_free_steps:  # what was of value while exploring is none now
+            self.stages.agent.reset_critic(small_seed(self.config.seed, "critic"), forgets=self.stages.learner is None)
         source: Any = self.gold_source(state) if self.stages.learner is None else self.stages.learner.model.rewards
+        return self.learned(state, target, source, small_seed(self.config.seed, "train", r))
+
+    def learned(self, state: State, n_env_steps: int, source: Any, seed: int) -> State:
+        """Trains the agent on `source` and charges what that took."""
+        self._rollout_started = time.perf_counter()
         report = self.stages.agent.train(
-            target, source, seed=small_seed(self.config.seed, "train", r), steps_done=state.steps_done,
-            steps_total=budget.n_env_steps, on_rollout=self.on_rollout,
+            n_env_steps, source, seed=seed, steps_done=state.steps_done, steps_total=self.config.budget.n_env_steps,
+            on_rollout=self.on_rollout,
         )
         self.watch.charge("env", report.seconds_env)
         self.watch.charge("reward_inference", report.seconds_reward)

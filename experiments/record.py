@@ -66,6 +66,7 @@ def agent_digest(config: RunConfig) -> str:
     """Returns what tells one agent's settings from another's: a changed agent has no claim to a shipped baseline."""
     budget = config.budget
     settings = repr(config.agent) + repr(budget.round_starts if budget.restarts_agent else None)
+    settings += f" label-free {budget.label_free_steps}" if budget.label_free_steps else ""
     return hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()
 
 

@@ -205,7 +205,9 @@ def _record(loop: Loop, state: State) -> dict[str, Any]:
     row |= {
         "reward_distance": distance, "reward_distance_kind": "pearson, single held-out steps" if distance is not None else None,
         "distance_to_reference": kl, "horizon": stages.task.horizon(config.form),
-        "reference_source": "the untrained policy of the same seed",
+        "reference_source": _reference_source(config), "kl_place": config.kl.place if config.kl.is_on else None,
+        "kl_coefficient": float(state.agent["kl_coefficient"]) if "kl_coefficient" in state.agent else None,
+        "label_free_steps": config.budget.label_free_steps,
         "padded_share": record.padded_share(stores), "n_weights": getattr(model, "n_weights", None),
         "n_env_steps": state.steps_done, "n_env_steps_collected": state.n_env_steps - state.steps_done,
         "expert_gap": (stages.expert.card.get("gap") if stages.expert else None),
@@ -214,10 +216,20 @@ def _record(loop: Loop, state: State) -> dict[str, Any]:
     return row
 
 
-def _kl(loop: Loop, store: ScoredStore) -> float:
-    steps: FloatArray = loop.stages.agent.kl_to(
-        loop.reference, store.store.gather(store.store.admissible(1)).transitions().obs
-    )
+def _reference_source(config: RunConfig) -> str:
+    if config.kl.reference == "initial":
+        return "the untrained policy of the same seed"
+    return f"the last policy of {config.kl.reference}"
+
+
+def _kl(loop: Loop, store: ScoredStore) -> float | None:
+    """Returns the distance to the reference policy; None for a deterministic policy, which has none."""
+    try:
+        steps: FloatArray = loop.stages.agent.kl_to(
+            loop.reference, store.store.gather(store.store.admissible(1)).transitions().obs
+        )
+    except Refused:
+        return None
     return distance_to_reference(steps, store.store.lengths.astype(np.float64))
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from preflab import agents, envs, experts, oracles, rewards
-from preflab.agents.ppo import PPOAgent
 from preflab.errors import InvalidArgument, Refused
+from preflab.experiments import asking
 from preflab.experiments.config import RunConfig
 from preflab.experiments.controls import GoldSource, GoldTape
 from preflab.experiments.progress import Stopwatch
-from preflab.interfaces import Oracle, Policy, RewardLearner, Strategy
+from preflab.interfaces import Agent, Oracle, Policy, RewardLearner, Strategy
 from preflab.seeding import generator, small_seed
+from preflab.storage import load_json, load_tensors
 from preflab.types import ScoredSegments, ScoredStore, ScoredTrajectory, SegmentIndex
 
 GOLD_CONTROLS = ("gold", "shaped-gold")
@@ -35,7 +38,7 @@ class Stages:
     strategy: Strategy
     uniform: Strategy
     learner: RewardLearner | None
-    agent: PPOAgent
+    agent: Agent
     expert: experts.Expert | None
     evaluation_env: envs.TaskVecEnv
     tape: list[GoldTape]
@@ -56,7 +59,9 @@ class Stages:
         potential = None
         if self.config.reward_name == "shaped-gold":
             potential = require_expert(self.expert, self.config).value
-        source = GoldSource(pool, self.is_fixed_horizon, potential)
+        n_first = asking.n_kept(self.config.budget.n_collect, self.config.budget.heldout_share)
+        first = ScoredStore([pool[i] for i in range(min(len(pool), n_first))])  # the scale is frozen, as a learned reward's is
+        source = GoldSource(first, self.is_fixed_horizon, potential)
         source.tape = lambda: self.tape[-1].take()
         return source
 
@@ -80,6 +85,7 @@ def check(config: RunConfig) -> str:
     """Refuses what cannot run, before any work, and returns the device."""
     device = resolve_device(config.device)
     envs.task(config.env.name).horizon(config.form)
+    agents.check(config.agent, *_spaces(config.env.name, config.form), config.kl)
     expert = find_expert(config)
     if config.oracle_name == "regret" or config.reward_name == "shaped-gold":
         require_expert(expert, config)
@@ -91,6 +97,27 @@ def check(config: RunConfig) -> str:
         horizon = envs.task(config.env.name).horizon(config.form)
         raise InvalidArgument("env.segment_length", f"must not exceed the horizon of {horizon} steps", config.env.segment_length)
     return device
+
+
+@cache
+def _spaces(name: str, form: str) -> tuple[Any, Any]:
+    env = envs.make(name, form)
+    env.close()
+    return env.observation_space, env.action_space
+
+
+def reference_state(config: RunConfig) -> dict[str, torch.Tensor]:
+    """Returns the agent's state at the end of the run in the folder that `kl.reference` names; refuses any other agent."""
+    folder = Path(config.kl.reference)
+    found = sorted((folder / "checkpoint").glob("round-*/agent.safetensors"))
+    if not found:
+        raise InvalidArgument(
+            "kl.reference", "must be 'initial' or the folder of a run with a checkpoint", config.kl.reference, "runs/<date>/<name>"
+        )
+    of = load_json(folder / "record.json").get("agent") if (folder / "record.json").is_file() else config.agent_name
+    if of != config.agent_name:
+        raise Refused(f"kl.reference={folder} is a run of agent={of}, and its policy cannot hold agent={config.agent_name}")
+    return load_tensors(found[-1])
 
 
 def find_expert(config: RunConfig) -> experts.Expert | None:
@@ -120,9 +147,10 @@ def build(config: RunConfig, stopwatch: Stopwatch) -> Stages:
     evaluation_env = envs.make_vec(config.env.name, config.form, n_envs, CALIBRATION_SEED)
     tape: list[GoldTape] = []
     agent = agents.build(
-        config.agent_name, _as_mapping(config.agent), _agent_env(config, tape), seed=small_seed(config.seed, "agent"),
-        device=device,
+        config.agent, _agent_env(config, tape), seed=small_seed(config.seed, "agent"), device=device, kl=config.kl,
     )
+    if config.kl.reference != "initial":
+        agent.set_reference(reference_state(config))
     learner = None
     if config.reward_name not in GOLD_CONTROLS:
         learner = rewards.build(
@@ -162,10 +190,6 @@ def subsample(index: SegmentIndex, n: int, name: str) -> SegmentIndex:
     if len(index) <= n:
         return index
     return index[np.sort(generator(CALIBRATION_SEED, name).choice(len(index), n, replace=False))]
-
-
-def _as_mapping(settings: Any) -> dict[str, Any]:
-    return {item.name: getattr(settings, item.name) for item in fields(settings)}
 
 
 def _agent_env(config: RunConfig, tape: list[GoldTape]) -> Callable[[int, int], Any]:

@@ -65,6 +65,7 @@ _HALFCHEETAH = Preset(
 )
 _WALKER = Preset(
     steps=2_000_000, n_envs=4, n_steps=512, batch_size=64, n_epochs=10, learning_rate=3e-4, target=2500.0,
+    critic_starts=1000, critic_trajectories=100, critic_hidden=(256, 256),
     source="CleanRL, ppo_continuous_action.py, https://docs.cleanrl.dev/rl-algorithms/ppo (four environments, twice the steps)",
 )
 _PENDULUM = Preset(
