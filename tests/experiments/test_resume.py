@@ -114,7 +114,8 @@ def test_a_replay_buffer_a_label_free_start_and_an_adaptive_coefficient_survive_
     import shutil
 
     chosen = {"sac": ["env=pendulum", "kl=loss", "kl.target=0.01"], "dqn": ["env=cartpole"]}[agent]
-    budget = ["budget=smoke", "budget.n_rounds=3", "budget.n_comparisons=30", "budget.n_env_steps=512", "budget.label_free_steps=64"]
+    values = {"n_rounds": 3, "n_comparisons": 30, "n_env_steps": 512, "label_free_steps": 64}
+    budget = ["budget=smoke", *(f"budget.{name}={value}" for name, value in values.items())]
     run = preflab.run([*chosen, f"agent={agent}", *budget, "video=false", f"out={tmp_path}"])
     copy = tmp_path / "copy"
     shutil.copytree(run.folder, copy)
