@@ -20,7 +20,7 @@ from preflab.experiments.config import RunConfig, compose_run, from_tree
 from preflab.experiments.evaluation import EVALUATION_SEED, distance_to_reference
 from preflab.experiments.loop import Loop, start
 from preflab.experiments.stages import check
-from preflab.rewards.metrics import calibration
+from preflab.rewards import metrics
 from preflab.storage import load_json, save_arrays, save_json, save_tensors, save_text
 from preflab.types import FloatArray, ScoredStore
 
@@ -160,8 +160,7 @@ def _calibration(loop: Loop, state: State) -> dict[str, Any]:
     model, comparisons = loop.model(state), state.heldout_answers.comparisons
     if model is None or not len(comparisons):
         return {"predicted": [], "observed": [], "count": []}
-    gathered = [state.heldout.store.gather(side) for side in (comparisons.first, comparisons.second)]
-    curve = calibration(model.prob_first(gathered[0], gathered[1]), comparisons.choice)
+    curve = metrics.calibration(metrics.predicted(model, state.heldout.store, comparisons), comparisons.choice)
     return {"predicted": curve.predicted, "observed": curve.observed, "count": curve.count}
 
 
