@@ -1,5 +1,6 @@
 """What a policy network says of a batch: actions, and the KL divergence between two policies. Pure functions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from preflab.errors import InvalidArgument
+from preflab.observations import is_image, parts_of, unpack
 from preflab.types import AnyArray, FloatArray
 
 CLIP_OBS = 10.0  # VecNormalize's own default
 EPSILON = 1e-8  # VecNormalize's own default
+_MOST_IMAGES = 1024  # read at once: bounds memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,24 +69,58 @@ def check_space(name: str, space: gym.Space[Any]) -> None:
         raise InvalidArgument(name, "must be a floating-point Box or a Discrete", space)
 
 
-def outputs(policy: ActorCriticPolicy, normalizer: Normalizer | None, obs: AnyArray) -> Gaussian | Categorical:
-    """Returns the action distributions of `policy` at raw (N, *obs).
+def outputs(
+    policy: ActorCriticPolicy, normalizers: Mapping[str, Normalizer], obs: AnyArray
+) -> Gaussian | Categorical:
+    """Returns the action distributions of `policy` at raw (N, *obs), structured for a Dict space.
+
+    Args:
+        policy: SB3's.
+        normalizers: of the parts of an observation that are standardized, by key; "" is an observation that is no Dict.
+        obs: as `preflab.observations` packs them.
 
     Raises:
         InvalidArgument: `obs` is not a batch of the policy's observations.
     """
-    raw = np.asarray(obs)
-    shape = policy.observation_space.shape or ()
-    if raw.ndim != len(shape) + 1 or raw.shape[1:] != shape:
-        raise InvalidArgument("obs", f"must be (N, *obs) with obs of shape {shape}", raw.shape)
+    raw, space = np.asarray(obs), policy.observation_space
+    _check_batch(raw, space)
+    size = _MOST_IMAGES if any(map(is_image, parts_of(space).values())) else max(1, len(raw))
+    parts = [_outputs(policy, normalizers, raw[first : first + size]) for first in range(0, max(1, len(raw)), size)]
+    if len(parts) == 1:
+        return parts[0]
+    gaussian = [part for part in parts if isinstance(part, Gaussian)]
+    if gaussian:
+        return Gaussian(np.concatenate([part.mean for part in gaussian]), gaussian[0].log_std)
+    return Categorical(np.concatenate([part.log_p for part in parts if isinstance(part, Categorical)]))
+
+
+def _outputs(
+    policy: ActorCriticPolicy, normalizers: Mapping[str, Normalizer], raw: AnyArray
+) -> Gaussian | Categorical:
+    shown: Any = raw
+    if raw.dtype.names is not None:
+        shown = {key: normalizers[key](part) if key in normalizers else part for key, part in unpack(raw).items()}
+    elif normalizers:
+        shown = normalizers[""](raw)
     with torch.no_grad():
-        batch = policy.obs_to_tensor(raw if normalizer is None else normalizer(raw))[0]
-        distribution = policy.get_distribution(batch)
+        distribution = policy.get_distribution(policy.obs_to_tensor(shown)[0])
         if isinstance(distribution, DiagGaussianDistribution):
             return Gaussian(distribution.distribution.mean.cpu().numpy(), policy.log_std.cpu().numpy().copy())
         if isinstance(distribution, CategoricalDistribution):
             return Categorical(distribution.distribution.logits.cpu().numpy())
     raise InvalidArgument("policy", "must be Gaussian or Categorical", type(distribution).__name__)
+
+
+def _check_batch(raw: AnyArray, space: gym.Space[Any]) -> None:
+    if isinstance(space, spaces.Dict):
+        if raw.dtype.names is None or set(raw.dtype.names) != set(space.spaces) or raw.ndim != 1:
+            rule = "must be a structured (N,), as preflab.observations.pack makes it"
+            raise InvalidArgument("obs", rule, (raw.dtype.names, raw.shape), ", ".join(space.spaces))
+        return
+    shape = tuple(space.shape or ())
+    known = {shape} if not is_image(space) else {shape, (*shape[1:], shape[0])}  # SB3 moves channels to the front itself
+    if raw.ndim != len(shape) + 1 or raw.shape[1:] not in known:
+        raise InvalidArgument("obs", f"must be (N, *obs) with obs of shape {shape}", raw.shape)
 
 
 def choose(distribution: Gaussian | Categorical, space: gym.Space[Any], rng: np.random.Generator | None) -> AnyArray:

@@ -7,15 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 
-from preflab.agents import actor, tensors
+from preflab.agents import actor, observing, tensors
 from preflab.agents.generators import preserved_generators
 from preflab.agents.proxy import ProxyRewardCallback, ProxyVecEnv
 from preflab.agents.rollouts import EpisodeCounter, RolloutInfo, TrainReport
@@ -59,12 +57,12 @@ class PPOAgent:
         probe = make_vec(1, seed)
         self.observation_space, self.action_space = probe.observation_space, probe.action_space
         probe.close()
-        for name, space in (("observation space", self.observation_space), ("action space", self.action_space)):
-            actor.check_space(name, space)
-        self.is_normalized = settings.normalize_obs and isinstance(self.observation_space, spaces.Box)
+        observing.check_observations(self.observation_space)
+        actor.check_space("action space", self.action_space)
+        self.is_normalized = settings.normalize_obs and bool(observing.normalized_keys(self.observation_space))
         self.n_env_steps = 0
         self._n_updates = 0
-        self._statistics = RunningMeanStd(shape=self.observation_space.shape or ())
+        self._statistics = observing.new_statistics(self.observation_space)
         self._policy = self._new_policy(seed)
 
     def train(
@@ -142,9 +140,7 @@ class PPOAgent:
         """Returns SB3's PPO on `proxy_env`, seeded, that continues from and writes into this agent's state."""
         env: VecEnv = proxy_env
         if self.is_normalized:
-            normalized = VecNormalize(proxy_env, norm_reward=False, clip_obs=actor.CLIP_OBS, epsilon=actor.EPSILON)
-            vars(normalized)["obs_rms"] = self._statistics  # live: `act` in on_rollout uses it
-            env = normalized
+            env = observing.normalized(proxy_env, self._statistics)  # live: `act` in on_rollout uses them
         model = self._plain_model(env, seed)
         model.policy.load_state_dict(self._policy.state_dict())
         model.policy.optimizer.load_state_dict(self._policy.optimizer.state_dict())
@@ -160,21 +156,22 @@ class PPOAgent:
         )
         named: dict[str, Any] = {name: getattr(self.settings, name) for name in shared}
         named |= {"policy_kwargs": self._policy_kwargs(), "seed": seed, "device": self.device}
-        return PPO("MlpPolicy", cast(VecEnv, env), _init_setup_model=env is not None, **named)
+        return PPO(observing.policy_name(self.observation_space), cast(VecEnv, env), _init_setup_model=env is not None, **named)
 
     def _new_policy(self, seed: int = 0) -> ActorCriticPolicy:
         """Returns a policy with the initial weights that `PPO(seed=seed)` draws."""
         with preserved_generators():
             set_random_seed(seed)
             rate, named = self.settings.learning_rate, self._policy_kwargs()
-            policy = ActorCriticPolicy(self.observation_space, self.action_space, lambda _: rate, **named)
+            space = observing.policy_space(self.observation_space)
+            policy = ActorCriticPolicy(space, self.action_space, lambda _: rate, **named)
         return policy.to(self.device)
 
     def _policy_kwargs(self) -> dict[str, Any]:
         hidden = list(self.settings.hidden)
         return {
             "net_arch": {"pi": hidden, "vf": list(hidden)}, "activation_fn": ACTIVATIONS[self.settings.activation],
-            "log_std_init": self.settings.log_std_init,
+            "log_std_init": self.settings.log_std_init, **observing.extractor_settings(self.observation_space),
         }
 
     def _check_env(self, vec: VecEnv) -> None:
@@ -186,7 +183,7 @@ class PPOAgent:
 
     def act(self, obs: AnyArray, rng: np.random.Generator | None = None) -> AnyArray:
         """Returns (N, *act) actions for raw (N, *obs): the mode if `rng` is None, else sampled; clipped to the Box."""
-        outputs = actor.outputs(self._policy, self._normalizer(), obs)
+        outputs = actor.outputs(self._policy, self._normalizers(self._statistics), obs)
         return actor.choose(outputs, self.action_space, rng)
 
     def kl_to(self, other_state: Mapping[str, torch.Tensor], obs: AnyArray) -> FloatArray:
@@ -195,18 +192,19 @@ class PPOAgent:
         Of the unclipped Gaussian summed over action dimensions, or of the Categorical; each policy sees observations
         through its own frozen normalizer. `kl_to(agent.state(), obs)` is exactly 0.
         """
-        other, statistics = self._new_policy(), RunningMeanStd(shape=self.observation_space.shape or ())
+        other, statistics = self._new_policy(), observing.new_statistics(self.observation_space)
         tensors.load(other_state, other, statistics)
-        normalizer = actor.Normalizer.frozen(statistics) if self.is_normalized else None
-        return actor.kl(actor.outputs(self._policy, self._normalizer(), obs), actor.outputs(other, normalizer, obs))
+        ours = actor.outputs(self._policy, self._normalizers(self._statistics), obs)
+        return actor.kl(ours, actor.outputs(other, self._normalizers(statistics), obs))
 
-    def _normalizer(self) -> actor.Normalizer | None:
-        return actor.Normalizer.frozen(self._statistics) if self.is_normalized else None
+    def _normalizers(self, statistics: observing.Statistics) -> Mapping[str, actor.Normalizer]:
+        return observing.frozen(statistics, self.observation_space) if self.is_normalized else {}
 
     def state(self) -> dict[str, torch.Tensor]:
         """Returns named CPU tensors, copies, from which `load_state` restores the agent bit for bit.
 
-        "policy.*", Adam's "optimizer.*", "normalizer.mean|var|count" (float64), "n_env_steps" and "n_updates".
+        "policy.*", Adam's "optimizer.*", "normalizer.mean|var|count" (float64; "normalizer.<key>.mean|…" for a Dict),
+        "n_env_steps" and "n_updates".
         """
         return tensors.dump(self._policy, self._statistics, self.n_env_steps, self._n_updates)
 
@@ -216,7 +214,7 @@ class PPOAgent:
         Raises:
             InvalidArgument: a tensor is missing, unknown, or of another shape; the agent is then unchanged.
         """
-        policy, statistics = self._new_policy(), RunningMeanStd(shape=self.observation_space.shape or ())
+        policy, statistics = self._new_policy(), observing.new_statistics(self.observation_space)
         self.n_env_steps, self._n_updates = tensors.load(state, policy, statistics)
         self._policy, self._statistics = policy, statistics
 
@@ -224,12 +222,14 @@ class PPOAgent:
         """Writes SB3's own `path` (…zip), which plain `PPO.load(path)` reads.
 
         That policy expects observations as it was trained: if `is_normalized`, `<stem>.vecnormalize.safetensors` beside
-        it holds `mean` and `var`, and obs becomes clip((obs − mean) / √(var + 1e-8), ±10) as float32, as `act` does.
+        it holds `mean` and `var` (`<key>.mean` and `<key>.var` for a Dict), and obs becomes
+        clip((obs − mean) / √(var + 1e-8), ±10) as float32, as `act` does.
         """
         if path.suffix != ".zip":
             raise InvalidArgument("path", "must end in .zip", str(path))
         model = self._plain_model(None, None)
-        model.observation_space, model.action_space = self.observation_space, self.action_space
+        model.observation_space = observing.policy_space(self.observation_space)
+        model.action_space = self.action_space
         model.n_envs = self.settings.n_envs
         with preserved_generators():
             model._setup_model()
@@ -238,7 +238,10 @@ class PPOAgent:
         model.num_timesteps, model._n_updates = self.n_env_steps, self._n_updates
         write_atomically(path, model.save)
         if self.is_normalized:
-            named = {name: tensors.tensor(getattr(self._statistics, name)) for name in ("mean", "var", "count")}
+            named = {
+                name.removeprefix("normalizer."): tensors.tensor(getattr(self._statistics[key], part))
+                for name, (key, part) in observing.tensor_names(self._statistics).items()
+            }
             clip = actor.CLIP_OBS
             formula = f"clip((obs - mean) / sqrt(var + {actor.EPSILON}), -{clip}, {clip}) as float32"
             save_tensors(path.with_name(f"{path.stem}.vecnormalize.safetensors"), named, {"formula": formula})

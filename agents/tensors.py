@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 
+from preflab.agents.observing import Statistics, load_statistics, tensor_names
 from preflab.errors import InvalidArgument
-
-_STATISTICS = ("mean", "var", "count")
 
 
 def tensor(value: Any) -> torch.Tensor:
@@ -19,17 +17,17 @@ def tensor(value: Any) -> torch.Tensor:
 
 
 def dump(
-    policy: ActorCriticPolicy, statistics: RunningMeanStd, n_env_steps: int, n_updates: int
+    policy: ActorCriticPolicy, statistics: Statistics, n_env_steps: int, n_updates: int
 ) -> dict[str, torch.Tensor]:
     """Returns CPU copies of everything by name; Adam's moments are missing until its first step."""
     named = {f"policy.{name}": value.detach().cpu().clone() for name, value in policy.state_dict().items()}
     for i, moments in policy.optimizer.state_dict()["state"].items():
         named |= {f"optimizer.{i}.{name}": value.detach().cpu().clone() for name, value in moments.items()}
-    named |= {f"normalizer.{name}": tensor(getattr(statistics, name)) for name in _STATISTICS}
+    named |= {name: tensor(getattr(statistics[key], part)) for name, (key, part) in tensor_names(statistics).items()}
     return named | {"n_env_steps": torch.tensor(n_env_steps), "n_updates": torch.tensor(n_updates)}
 
 
-def load(state: Mapping[str, torch.Tensor], policy: ActorCriticPolicy, statistics: RunningMeanStd) -> tuple[int, int]:
+def load(state: Mapping[str, torch.Tensor], policy: ActorCriticPolicy, statistics: Statistics) -> tuple[int, int]:
     """Fills `policy` (with its optimizer) and `statistics` from what `dump` returned; returns the two counters.
 
     Raises:
@@ -37,7 +35,8 @@ def load(state: Mapping[str, torch.Tensor], policy: ActorCriticPolicy, statistic
     """
     weights = policy.state_dict()
     expected: dict[str, tuple[int, ...]] = {f"policy.{name}": tuple(value.shape) for name, value in weights.items()}
-    expected |= {f"normalizer.{name}": np.shape(getattr(statistics, name)) for name in _STATISTICS}
+    names = tensor_names(statistics)
+    expected |= {name: np.shape(getattr(statistics[key], part)) for name, (key, part) in names.items()}
     expected |= {"n_env_steps": (), "n_updates": ()}
     if any(name.startswith("optimizer.") for name in state):
         for row, parameter in enumerate(policy.parameters()):
@@ -57,7 +56,5 @@ def load(state: Mapping[str, torch.Tensor], policy: ActorCriticPolicy, statistic
             moments.setdefault(int(number), {})[part] = value.clone()
     groups = policy.optimizer.state_dict()["param_groups"]
     policy.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    statistics.mean = state["normalizer.mean"].numpy().copy()
-    statistics.var = state["normalizer.var"].numpy().copy()
-    statistics.count = float(state["normalizer.count"])
+    load_statistics(statistics, {name: state[name].numpy() for name in names})
     return int(state["n_env_steps"]), int(state["n_updates"])

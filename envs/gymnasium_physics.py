@@ -7,6 +7,7 @@ that takes the same actions from the same seed.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -193,6 +194,8 @@ class _Camera:
     """A second copy of an environment that draws, and goes on from where it is if it can."""
 
     def __init__(self, source: EnvSource, space: gym.Space[Any]) -> None:
+        if not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else pygame complains of a missing screen
         probe = source.make()
         modes = list(probe.metadata.get("render_modes") or [])
         probe.close()
@@ -245,11 +248,11 @@ def _equal(first: AnyArray, second: AnyArray) -> bool:
 
 
 def _fitted(frame: AnyArray, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Returns `frame` scaled to fit into (height, width), centered on black."""
+    """Returns `frame` scaled to fit into (height, width), centered on the color of its corner."""
     scale = min(width / frame.shape[1], height / frame.shape[0])
     size = max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale))
     way = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
-    canvas = np.zeros((height, width, 3), dtype=np.uint8)
+    canvas = np.full((height, width, 3), frame[0, 0], dtype=np.uint8)
     left, top = (width - size[0]) // 2, (height - size[1]) // 2
     canvas[top : top + size[1], left : left + size[0]] = np.asarray(Image.fromarray(frame).resize(size, way))
     return canvas

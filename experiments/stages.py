@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,6 +81,7 @@ def resolve_device(name: str) -> str:
 def check(config: RunConfig) -> str:
     """Refuses what cannot run, before any work, and returns the device."""
     device = resolve_device(config.device)
+    register_own(config)
     envs.task(config.env.name).horizon(config.form)
     expert = find_expert(config)
     if config.oracle_name == "regret" or config.reward_name == "shaped-gold":
@@ -91,6 +94,22 @@ def check(config: RunConfig) -> str:
         horizon = envs.task(config.env.name).horizon(config.form)
         raise InvalidArgument("env.segment_length", f"must not exceed the horizon of {horizon} steps", config.env.segment_length)
     return device
+
+
+def register_own(config: RunConfig) -> None:
+    """Makes an environment of the user's known by its name, in this process."""
+    if config.env.id is not None:
+        envs.register_task(_own_task(json.dumps(asdict(config.env), sort_keys=True)))
+
+
+@lru_cache(maxsize=16)
+def _own_task(env: str) -> envs.Task:
+    """Returns the task that an `EnvConfig`, as json, describes; the environment is made once to look at its spaces."""
+    said = json.loads(env)
+    source = envs.EnvSource(said["id"], said["kwargs"] or {}, tuple(said["wrappers"]), said["path"])
+    return envs.gymnasium_task(
+        said["name"], source, horizon=said["horizon"], never_terminates=said["never_terminates"], factors=said["factors"],
+    )
 
 
 def find_expert(config: RunConfig) -> experts.Expert | None:
@@ -107,6 +126,11 @@ def find_expert(config: RunConfig) -> experts.Expert | None:
 
 def require_expert(expert: experts.Expert | None, config: RunConfig) -> experts.Expert:
     """Returns the expert, or refuses in a sentence that names task and form and says what to run."""
+    if expert is None and config.env.id is not None:
+        raise Refused(
+            f"oracle={config.oracle_name} reward={config.reward_name} needs an expert, and {config.env.name} is an environment "
+            "of your own, for which there is none; use oracle=partial_return, and a reward other than shaped-gold"
+        )
     if expert is None:
         return experts.load_expert(config.env.name, config.form)  # raises Refused with the list of those shipped
     return expert

@@ -11,12 +11,11 @@ import numpy.typing as npt
 import torch
 
 from preflab.errors import InvalidArgument
-from preflab.inputs import Inputs, StepInputs, encode_images, image_shapes, in_parts, vectors_of
+from preflab.inputs import Inputs, StepInputs, encode_images, image_shapes, in_parts
 from preflab.interfaces import RewardModel
 from preflab.networks import Normalizer, encode, encoded_size, number_columns
 from preflab.networks_image import EnsembleNetwork
 from preflab.types import AnyArray, FloatArray, IntArray, Segments, Transitions
-
 
 _MOST_IMAGE_STEPS = 4096  # encoded at once: 50 MB of 64 × 64 × 3 images
 
