@@ -126,7 +126,7 @@ def test_what_is_shown_to_learner_and_agent_has_vectors_of_float32_and_is_a_copy
 
 @pytest.mark.parametrize(("space", "said"), [
     (gym.spaces.Tuple([gym.spaces.Discrete(2), gym.spaces.Discrete(3)]), r"must not be nested \(Tuple\).*FlattenObservation"),
-    (gym.spaces.Dict({"inner": gym.spaces.Dict({"a": gym.spaces.Discrete(2)})}), r"\['inner'\] must not be nested \(a Dict inside\)"),
+    (gym.spaces.Dict({"a": gym.spaces.Dict({"b": gym.spaces.Discrete(2)})}), r"\['a'\] must not be nested \(a Dict inside\)"),
     (gym.spaces.Text(5), "is not supported.*a Box, a Discrete, or a Dict of these"),
     (gym.spaces.MultiBinary(3), "is not supported"),
     (gym.spaces.Dict({}), "at least one key"),
