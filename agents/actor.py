@@ -1,5 +1,6 @@
 """What a policy network says of a batch: actions, and the KL divergence between two policies. Pure functions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from preflab.errors import InvalidArgument, Refused
+from preflab.observations import is_image, parts_of, unpack
 from preflab.types import AnyArray, FloatArray
 
 CLIP_OBS = 10.0  # VecNormalize's own default
 EPSILON = 1e-8  # VecNormalize's own default
+_MOST_IMAGES = 1024  # read at once: bounds memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,24 +88,35 @@ def check_space(name: str, space: gym.Space[Any]) -> None:
         raise InvalidArgument(name, "must be a floating-point Box or a Discrete", space)
 
 
-def outputs(policy: BasePolicy, normalizer: Normalizer | None, obs: AnyArray, exploration: float = 0.0) -> Outputs:
-    """Returns the action distributions of `policy` at raw (N, *obs).
+def outputs(
+    policy: BasePolicy, normalizers: Mapping[str, Normalizer], obs: AnyArray, exploration: float = 0.0
+) -> Outputs:
+    """Returns the action distributions of `policy` at raw (N, *obs), structured for a Dict space.
 
     Args:
         policy: an SB3 policy: actor-critic (PPO, A2C, TRPO), SAC's or TQC's, TD3's or DDPG's, DQN's or QR-DQN's.
-        normalizer: of observations, or None.
-        obs: a batch.
+        normalizers: of the parts of an observation that are standardized, by key; "" is an observation that is no Dict.
+        obs: as `preflab.observations` packs them.
         exploration: ε of the ε-greedy policies (DQN, QR-DQN); not used by others.
 
     Raises:
         InvalidArgument: `obs` is not a batch of the policy's observations, or the policy is of another kind.
     """
-    raw = np.asarray(obs)
-    shape = policy.observation_space.shape or ()
-    if raw.ndim != len(shape) + 1 or raw.shape[1:] != shape:
-        raise InvalidArgument("obs", f"must be (N, *obs) with obs of shape {shape}", raw.shape)
+    raw, space = np.asarray(obs), policy.observation_space
+    _check_batch(raw, space)
+    size = _MOST_IMAGES if any(map(is_image, parts_of(space).values())) else max(1, len(raw))
+    parts = [_outputs(policy, normalizers, raw[first : first + size], exploration) for first in range(0, max(1, len(raw)), size)]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _outputs(policy: BasePolicy, normalizers: Mapping[str, Normalizer], raw: AnyArray, exploration: float) -> Outputs:
+    shown: Any = raw
+    if raw.dtype.names is not None:
+        shown = {key: normalizers[key](part) if key in normalizers else part for key, part in unpack(raw).items()}
+    elif normalizers:
+        shown = normalizers[""](raw)
     with torch.no_grad():
-        batch: Any = policy.obs_to_tensor(raw if normalizer is None else normalizer(raw))[0]
+        batch: Any = policy.obs_to_tensor(shown)[0]
         if isinstance(policy, ActorCriticPolicy):
             return _of_actor_critic(policy, batch)
         actor: Any = getattr(policy, "actor", None)
@@ -117,6 +131,30 @@ def outputs(policy: BasePolicy, normalizer: Normalizer | None, obs: AnyArray, ex
         if values is not None:
             return _epsilon_greedy(values, exploration)
     raise InvalidArgument("policy", "must be actor-critic, SAC's, TQC's, TD3's, DDPG's, DQN's or QR-DQN's", type(policy).__name__)
+
+
+def _joined(parts: list[Outputs]) -> Outputs:
+    """Returns the distributions of consecutive batches as those of one."""
+    gaussian = [part for part in parts if isinstance(part, Gaussian)]
+    if gaussian:
+        log_std = gaussian[0].log_std
+        joined = log_std if log_std.ndim == 1 else np.concatenate([part.log_std for part in gaussian])
+        return Gaussian(np.concatenate([part.mean for part in gaussian]), joined, gaussian[0].is_squashed)
+    if isinstance(parts[0], Deterministic):
+        return Deterministic(np.concatenate([part.action for part in parts if isinstance(part, Deterministic)]))
+    return Categorical(np.concatenate([part.log_p for part in parts if isinstance(part, Categorical)]))
+
+
+def _check_batch(raw: AnyArray, space: gym.Space[Any]) -> None:
+    if isinstance(space, spaces.Dict):
+        if raw.dtype.names is None or set(raw.dtype.names) != set(space.spaces) or raw.ndim != 1:
+            rule = "must be a structured (N,), as preflab.observations.pack makes it"
+            raise InvalidArgument("obs", rule, (raw.dtype.names, raw.shape), ", ".join(space.spaces))
+        return
+    shape = tuple(space.shape or ())
+    known = {shape} if not is_image(space) else {shape, (*shape[1:], shape[0])}  # SB3 moves channels to the front itself
+    if raw.ndim != len(shape) + 1 or raw.shape[1:] not in known:
+        raise InvalidArgument("obs", f"must be (N, *obs) with obs of shape {shape}", raw.shape)
 
 
 def choose(distribution: Outputs, space: gym.Space[Any], rng: np.random.Generator | None) -> AnyArray:

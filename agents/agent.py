@@ -15,10 +15,9 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 
-from preflab.agents import actor, tensors
+from preflab.agents import actor, observing, tensors
 from preflab.agents.generators import preserved_generators
 from preflab.agents.nowhere import Nowhere
 from preflab.agents.proxy import ProxyVecEnv
@@ -66,9 +65,9 @@ class SB3Agent(Agent, Generic[_S]):
         probe = make_vec(1, seed)
         self.observation_space, self.action_space = probe.observation_space, probe.action_space
         probe.close()
-        for name, space in (("observation space", self.observation_space), ("action space", self.action_space)):
-            actor.check_space(name, space)
-        self.is_normalized = settings.normalize_obs and isinstance(self.observation_space, spaces.Box)
+        observing.check_observations(self.observation_space)
+        actor.check_space("action space", self.action_space)
+        self.is_normalized = settings.normalize_obs and bool(observing.normalized_keys(self.observation_space))
         self.n_env_steps = 0
         self._statistics = self._no_statistics()
         self._kl_coefficient = self.kl.coefficient
@@ -149,9 +148,7 @@ class SB3Agent(Agent, Generic[_S]):
         """Returns SB3's algorithm on `proxy_env`, seeded, that continues from this agent's state and becomes it."""
         env: VecEnv = proxy_env
         if self.is_normalized:
-            normalized = VecNormalize(proxy_env, norm_reward=False, clip_obs=actor.CLIP_OBS, epsilon=actor.EPSILON)
-            vars(normalized)["obs_rms"] = self._statistics  # live: `act` in on_rollout uses it
-            env = normalized
+            env = observing.normalized(proxy_env, self._statistics)  # live: `act` in on_rollout uses them
         model: Any = self.settings.algorithm(
             self._policy_name(), env, seed=seed, device=self.device, **self._training_keywords()
         )
@@ -162,20 +159,26 @@ class SB3Agent(Agent, Generic[_S]):
         return model
 
     def _policy_name(self) -> Any:
-        return "MlpPolicy"
+        return observing.policy_name(self.observation_space)
+
+    def _keywords(self) -> dict[str, Any]:
+        """Returns the settings' arguments for the algorithm, with the extractor that these observations need."""
+        named = self.settings.keywords()
+        return named | {"policy_kwargs": named["policy_kwargs"] | observing.extractor_settings(self.observation_space)}
 
     def _training_keywords(self) -> dict[str, Any]:
-        return self.settings.keywords()
+        return self._keywords()
 
     def _blank(self, seed: int | None) -> BaseAlgorithm:
         """Returns the algorithm without an env, with the initial weights that `seed` draws."""
         env = Nowhere(self.observation_space, self.action_space, self.settings.n_envs)
         with preserved_generators(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SB3 on the size of a buffer that is never filled
-            return self.settings.algorithm("MlpPolicy", env, seed=seed, device=self.device, **self.settings.keywords())
+            name = observing.policy_name(self.observation_space)
+            return self.settings.algorithm(name, env, seed=seed, device=self.device, **self._keywords())
 
-    def _no_statistics(self) -> RunningMeanStd:
-        return RunningMeanStd(shape=self.observation_space.shape or ())
+    def _no_statistics(self) -> observing.Statistics:
+        return observing.new_statistics(self.observation_space)
 
     def _check_env(self, vec: VecEnv) -> None:
         if vec.num_envs != self.settings.n_envs:
@@ -198,10 +201,12 @@ class SB3Agent(Agent, Generic[_S]):
         tensors.load(_networks(other_state), other, statistics)
         return actor.kl(self._outputs(self._learner, self._statistics, obs), self._outputs(other, statistics, obs))
 
-    def _outputs(self, model: BaseAlgorithm, statistics: RunningMeanStd, obs: AnyArray) -> actor.Outputs:
-        normalizer = actor.Normalizer.frozen(statistics) if self.is_normalized else None
+    def _outputs(self, model: BaseAlgorithm, statistics: observing.Statistics, obs: AnyArray) -> actor.Outputs:
         exploration = float(getattr(model, "exploration_final_eps", 0.0))  # DQN's and QR-DQN's once they are trained
-        return actor.outputs(model.policy, normalizer, obs, exploration)
+        return actor.outputs(model.policy, self._normalizers(statistics), obs, exploration)
+
+    def _normalizers(self, statistics: observing.Statistics) -> Mapping[str, actor.Normalizer]:
+        return observing.frozen(statistics, self.observation_space) if self.is_normalized else {}
 
     def set_reference(self, state: Mapping[str, torch.Tensor]) -> None:
         """Holds the agent, from its next training on, to the policy of `state`; raises `InvalidArgument` if it is no such."""
@@ -213,7 +218,7 @@ class SB3Agent(Agent, Generic[_S]):
         model, statistics = self._blank(0), self._no_statistics()
         tensors.load(self._reference, model, statistics)
         model.policy.requires_grad_(False)
-        return FrozenPolicy(model.policy, actor.Normalizer.frozen(statistics) if self.is_normalized else None)
+        return FrozenPolicy(model.policy, self._normalizers(statistics))
 
     def state(self) -> Tensors:
         """Returns named CPU tensors, copies, from which `load_state` restores the agent bit for bit.
@@ -260,7 +265,8 @@ class SB3Agent(Agent, Generic[_S]):
         """Writes SB3's own `path` (…zip), which the plain algorithm's `load(path)` reads.
 
         That policy expects observations as it was trained: if `is_normalized`, `<stem>.vecnormalize.safetensors` beside
-        it holds `mean` and `var`, and obs becomes clip((obs − mean) / √(var + 1e-8), ±10) as float32, as `act` does.
+        it holds `mean` and `var` (`<key>.mean` and `<key>.var` for a Dict), and obs becomes
+        clip((obs − mean) / √(var + 1e-8), ±10) as float32, as `act` does.
         """
         if path.suffix != ".zip":
             raise InvalidArgument("path", "must end in .zip", str(path))
@@ -269,7 +275,10 @@ class SB3Agent(Agent, Generic[_S]):
         model.num_timesteps = self.n_env_steps
         write_atomically(path, model.save)
         if self.is_normalized:
-            named = {name: tensors.tensor(getattr(self._statistics, name)) for name in ("mean", "var", "count")}
+            named = {
+                name.removeprefix("normalizer."): tensors.tensor(getattr(self._statistics[key], part))
+                for name, (key, part) in observing.tensor_names(self._statistics).items()
+            }
             clip = actor.CLIP_OBS
             formula = f"clip((obs - mean) / sqrt(var + {actor.EPSILON}), -{clip}, {clip}) as float32"
             save_tensors(path.with_name(f"{path.stem}.vecnormalize.safetensors"), named, {"formula": formula})

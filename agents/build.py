@@ -10,6 +10,7 @@ from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from preflab.agents import observing
 from preflab.agents.agent import MakeVec, SB3Agent
 from preflab.agents.nowhere import Nowhere
 from preflab.agents.off_policy import OffPolicyAgent
@@ -19,6 +20,7 @@ from preflab.agents.reference import KLSettings
 from preflab.agents.sb3_settings import SB3Settings
 from preflab.agents.settings import PPOSettings
 from preflab.errors import Refused
+from preflab.observations import is_image
 
 Settings = PPOSettings | SB3Settings
 
@@ -30,18 +32,23 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
 
 def check(settings: Settings, observation_space: gym.Space[Any], action_space: gym.Space[Any], kl: KLSettings) -> None:
     """Refuses, in a sentence and before any work, an algorithm that cannot act in these spaces or be held as `kl` says."""
+    observing.check_observations(observation_space)
     env = Nowhere(observation_space, action_space, settings.n_envs)
     name = settings.algorithm.__name__
+    is_off_policy = issubclass(settings.algorithm, OffPolicyAlgorithm)
+    is_plain = not isinstance(observation_space, gym.spaces.Dict) and not is_image(observation_space)
+    if (is_off_policy or kl.is_on) and not is_plain:
+        what = name if is_off_policy else f"kl.place={kl.place}"
+        raise Refused(f"{what} reads vectors and discrete states, not {observation_space}; use agent=ppo kl=none")
     try:
         built: Any = settings.algorithm
-        built("MlpPolicy", env, device="cpu", _init_setup_model=False, **settings.keywords())
+        built(observing.policy_name(observation_space), env, device="cpu", _init_setup_model=False, **settings.keywords())
     except AssertionError as error:  # how SB3 says that it does not support a space
         kind = "discrete" if isinstance(action_space, gym.spaces.Discrete) else "continuous"
         valid = "ppo or dqn" if kind == "discrete" else "ppo, sac or tqc"
         raise Refused(f"{name} cannot act in a task of {kind} actions ({action_space}); use agent={valid}") from error
     if not kl.is_on:
         return
-    is_off_policy = issubclass(settings.algorithm, OffPolicyAlgorithm)
     if is_off_policy and (settings.normalize_obs or not issubclass(settings.algorithm, SAC | TQC)):
         raise Refused(f"kl.place={kl.place} needs a Gaussian actor and, off-policy, normalize_obs=false; {name} here has not both")
     if not is_off_policy and kl.place == "loss" and not issubclass(settings.algorithm, PPO | A2C):

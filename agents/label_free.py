@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preflab.errors import InvalidArgument
+from preflab.observations import unpack
 from preflab.types import AnyArray, BoolArray, FloatArray, Transitions
 
 _CHUNK = 1024  # states compared at once: 40 MB of distances
@@ -40,7 +41,7 @@ class StateEntropyReward:
 
     def __call__(self, transitions: Transitions) -> npt.NDArray[np.float32]:
         """Returns (B,) rewards of the reached states, which count as visited from then on."""
-        states = transitions.next_obs.reshape(len(transitions), -1).astype(np.float64)
+        states = _flat(transitions.next_obs)
         is_kept = self._remember(states)
         spread = self._kept.std(0)
         scale = np.where(spread > 1e-8, spread, 1.0)
@@ -60,6 +61,12 @@ class StateEntropyReward:
             is_in[np.argpartition(keys, self.capacity)[self.capacity :]] = False
         self._keys, self._kept = keys[is_in], kept[is_in]
         return is_in[-len(states) :]
+
+
+def _flat(obs: AnyArray) -> FloatArray:
+    """Returns (B, D) numbers of observations; of structured ones (Dict spaces), every part's."""
+    parts = [obs] if obs.dtype.names is None else list(unpack(obs).values())
+    return np.concatenate([part.reshape(len(obs), -1) for part in parts], axis=1).astype(np.float64)
 
 
 def _nearest(states: FloatArray, among: FloatArray, place: AnyArray) -> FloatArray:

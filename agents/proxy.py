@@ -14,8 +14,9 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from preflab import observations
 from preflab.agents.generators import preserved_generators
 from preflab.errors import InvalidArgument, Refused
 from preflab.interfaces import RewardSource
@@ -35,14 +36,14 @@ class ProxyVecEnv(VecEnvWrapper):
         With 0 it hides rewards and infos but records nothing: a replay buffer does.
 
         Raises:
-            InvalidArgument: `n_steps` < 0, or a space is not Box or Discrete.
+            InvalidArgument: `n_steps` < 0, or a space is not supported.
         """
         super().__init__(venv)
         if n_steps < 0:
             raise InvalidArgument("n_steps", "must be at least 0", n_steps)
-        for name, space in (("observation_space", venv.observation_space), ("action_space", venv.action_space)):
-            if not isinstance(space, spaces.Box | spaces.Discrete):
-                raise InvalidArgument(name, "must be Box or Discrete", space)
+        observations.check(venv.observation_space, "observation_space")
+        if not isinstance(venv.action_space, spaces.Box | spaces.Discrete):
+            raise InvalidArgument("action_space", "must be Box or Discrete", venv.action_space)
         self.n_recorded_steps = n_steps
         self.env_seconds = 0.0
         self._current_obs: AnyArray | None = None
@@ -50,12 +51,12 @@ class ProxyVecEnv(VecEnvWrapper):
         self.last_dones: BoolArray = np.zeros((0, self.num_envs), dtype=np.bool_)  # of the rollout taken last
         self._start_recording()
 
-    def reset(self) -> AnyArray:
-        """Resets every environment, drops what was recorded and returns (n_envs, *obs)."""
+    def reset(self) -> VecEnvObs:
+        """Resets every environment, drops what was recorded and returns (n_envs, *obs), a dict of them for a Dict space."""
         started = time.perf_counter()
-        obs = np.asarray(self.venv.reset())
+        obs = self.venv.reset()
         self.env_seconds += time.perf_counter() - started
-        self._current_obs = obs.copy()
+        self._current_obs = self._packed(obs).copy()
         self._start_recording()
         return obs
 
@@ -83,7 +84,7 @@ class ProxyVecEnv(VecEnvWrapper):
         started = time.perf_counter()
         new_obs, _, dones, infos = self.venv.step_wait()
         self.env_seconds += time.perf_counter() - started
-        obs, is_recording = np.asarray(new_obs), self.n_recorded_steps > 0
+        obs, is_recording = self._packed(new_obs), self.n_recorded_steps > 0
         step = self._n_taken
         if is_recording:
             self._next_obs[step], self._dones[step] = obs, dones
@@ -95,17 +96,17 @@ class ProxyVecEnv(VecEnvWrapper):
                 raise Refused(f"{self.venv} ended an episode without the info 'terminal_observation'")
             is_truncated = bool(infos[i].get("TimeLimit.truncated", False))
             if is_recording:
-                self._next_obs[step, i] = final_obs
+                self._next_obs[step, i] = self._packed(final_obs)
                 self._terminated[step, i] = not is_truncated
             shown[i] = {"terminal_observation": final_obs, "TimeLimit.truncated": is_truncated}
         self._current_obs = obs.copy()
-        return obs, np.zeros(self.num_envs, dtype=np.float32), dones, shown
+        return new_obs, np.zeros(self.num_envs, dtype=np.float32), dones, shown
 
     def take_rollout(self) -> Transitions:
         """Returns the (steps · n_envs) transitions since the last call, in (step, env) order, and starts afresh.
 
-        Observations are raw; `next_obs` is the real final observation where an episode ended; `terminated` is False
-        where a time limit cut it.
+        Observations are raw, and structured for a Dict (see `preflab.observations`); `next_obs` is the real final
+        observation where an episode ended; `terminated` is False where a time limit cut it.
         """
         n_steps = self._n_taken
         arrays = (self._obs, self._actions, self._next_obs, self._terminated)
@@ -113,11 +114,17 @@ class ProxyVecEnv(VecEnvWrapper):
         self._start_recording()
         return Transitions(*(array[:n_steps].reshape(-1, *array.shape[2:]) for array in arrays))
 
+    def _packed(self, obs: Any) -> AnyArray:
+        """Returns a Dict's observations in one array, and others as they are."""
+        is_dict = isinstance(self.observation_space, spaces.Dict)
+        return observations.pack(self.observation_space, obs) if is_dict else np.asarray(obs)
+
     def _start_recording(self) -> None:
         shape = (self.n_recorded_steps, self.num_envs)
         obs_space, action_space = self.observation_space, self.action_space
         self._n_taken = 0
-        self._obs: AnyArray = np.zeros((*shape, *(obs_space.shape or ())), dtype=obs_space.dtype)
+        dtype = observations.dtype_of(obs_space) if isinstance(obs_space, spaces.Dict) else obs_space.dtype
+        self._obs: AnyArray = np.zeros((*shape, *observations.shape_of(obs_space)), dtype=dtype)
         self._next_obs: AnyArray = np.zeros_like(self._obs)
         self._actions: AnyArray = np.zeros((*shape, *(action_space.shape or ())), dtype=action_space.dtype)
         self._terminated: BoolArray = np.zeros(shape, dtype=np.bool_)

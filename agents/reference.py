@@ -14,6 +14,7 @@ Adaptive (Ziegler et al. 2019, section 2.2): after each update c ← c · (1 + 0
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,11 +80,11 @@ class FrozenPolicy:
     """A policy that no longer changes, behind the observation statistics it was trained with."""
 
     policy: BasePolicy
-    normalizer: Normalizer | None
+    normalizers: Mapping[str, Normalizer]
 
     def outputs(self, obs: AnyArray) -> actor.Outputs:
         """Returns its action distributions at raw (N, *obs)."""
-        return actor.outputs(self.policy, self.normalizer, obs)
+        return actor.outputs(self.policy, self.normalizers, obs)
 
 
 class OnPolicyKL(Penalty):
@@ -104,7 +105,7 @@ class OnPolicyKL(Penalty):
         """
         shape = buffer.rewards.shape
         seen = buffer.observations.reshape(shape[0] * shape[1], *buffer.observations.shape[2:])
-        current, held = actor.outputs(policy, None, seen.reshape(raw_obs.shape)), self.reference.outputs(raw_obs)
+        current, held = actor.outputs(policy, {}, seen.reshape(raw_obs.shape)), self.reference.outputs(raw_obs)
         coefficient, self.mean_kl = self.coefficient, float(actor.kl(current, held).mean())
         self.coefficient = self.settings.adapted(coefficient, self.mean_kl)
         if self.settings.place == "loss":
@@ -176,7 +177,7 @@ class OffPolicyKL:
                   for policy in (model.policy, reference.policy)]
         if None in actors or model.use_sde:
             raise Refused(f"KL to a reference needs a Gaussian actor, as SAC and TQC have it without gSDE: {type(model).__name__}")
-        if reference.normalizer is not None:
+        if reference.normalizers:
             raise Refused("KL to a reference needs normalize_obs=false for off-policy agents: their batches are normalized")
         self.settings, self.coefficient, self.model = settings, coefficient, model
         self._current: Any = actors[0]

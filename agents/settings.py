@@ -40,7 +40,8 @@ class PPOSettings:
         log_std_init: initial log standard deviation of Gaussian actions, in the actions' units.
         reward_scale: factor on the proxy. A proxy of spread 1 a step has returns near 1 / (1 − γ); then the value loss
             fills `max_grad_norm` and leaves the actor gradients below Adam's ε, so returns of a few units learn faster.
-        normalize_obs: standardize Box observations with running statistics; Discrete ones are always one-hot.
+        normalize_obs: standardize Box observations (in a Dict: each) with running statistics; Discrete ones are always
+            one-hot, images always divided by 255.
     """
 
     n_envs: int = 16

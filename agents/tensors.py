@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 
+from preflab.agents.observing import Statistics, load_statistics, tensor_names
 from preflab.errors import InvalidArgument
 
 Tensors = dict[str, torch.Tensor]
-
-_STATISTICS = ("mean", "var", "count")
 
 
 def tensor(value: Any) -> torch.Tensor:
@@ -20,22 +18,23 @@ def tensor(value: Any) -> torch.Tensor:
     return torch.tensor(np.asarray(value, dtype=np.float64))
 
 
-def dump(model: BaseAlgorithm, statistics: RunningMeanStd, n_env_steps: int) -> Tensors:
+def dump(model: BaseAlgorithm, statistics: Statistics, n_env_steps: int) -> Tensors:
     """Returns CPU copies of everything by name.
 
     "policy.*"; "variable.*", such as SAC's log_ent_coef; "optimizer.<name>.<i>.*", the moments of the i-th parameter,
-    missing until the first step; "normalizer.mean|var|count" (float64); "n_env_steps" and "n_updates".
+    missing until the first step; "normalizer.mean|var|count" (float64; "normalizer.<key>.mean|…" for a Dict);
+    "n_env_steps" and "n_updates".
     """
     named = {f"policy.{name}": _copy(value) for name, value in model.policy.state_dict().items()}
     named |= {f"variable.{name}": _copy(variable) for name, variable in _variables(model).items()}
     for name, optimizer in optimizers(model).items():
         for i, moments in optimizer.state_dict()["state"].items():
             named |= {f"optimizer.{name}.{i}.{part}": _copy(torch.as_tensor(value)) for part, value in moments.items()}
-    named |= {f"normalizer.{name}": tensor(getattr(statistics, name)) for name in _STATISTICS}
+    named |= {name: tensor(getattr(statistics[key], part)) for name, (key, part) in tensor_names(statistics).items()}
     return named | {"n_env_steps": torch.tensor(n_env_steps), "n_updates": torch.tensor(model._n_updates)}
 
 
-def load(state: Mapping[str, torch.Tensor], model: BaseAlgorithm, statistics: RunningMeanStd) -> int:
+def load(state: Mapping[str, torch.Tensor], model: BaseAlgorithm, statistics: Statistics) -> int:
     """Fills `model` and `statistics` from what `dump` returned; returns the env steps.
 
     Raises:
@@ -44,7 +43,8 @@ def load(state: Mapping[str, torch.Tensor], model: BaseAlgorithm, statistics: Ru
     weights, variables = model.policy.state_dict(), _variables(model)
     expected: dict[str, tuple[int, ...]] = {f"policy.{name}": tuple(value.shape) for name, value in weights.items()}
     expected |= {f"variable.{name}": tuple(value.shape) for name, value in variables.items()}
-    expected |= {f"normalizer.{name}": np.shape(getattr(statistics, name)) for name in _STATISTICS}
+    names = tensor_names(statistics)
+    expected |= {name: np.shape(getattr(statistics[key], part)) for name, (key, part) in names.items()}
     expected |= {"n_env_steps": (), "n_updates": ()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     moments = {name: _moments(state, name) for name in optimizers(model)}
@@ -65,9 +65,7 @@ def load(state: Mapping[str, torch.Tensor], model: BaseAlgorithm, statistics: Ru
     for name, optimizer in optimizers(model).items():
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": moments[name], "param_groups": groups})
-    statistics.mean = state["normalizer.mean"].numpy().copy()
-    statistics.var = state["normalizer.var"].numpy().copy()
-    statistics.count = float(state["normalizer.count"])
+    load_statistics(statistics, {name: state[name].numpy() for name in names})
     model._n_updates = int(state["n_updates"])
     return int(state["n_env_steps"])
 

@@ -8,14 +8,16 @@ import gymnasium as gym
 
 from preflab.envs.checks import check_gold_is_hidden
 from preflab.envs.collecting import RandomPolicy, collect
+from preflab.envs.gymnasium_physics import EnvSource
+from preflab.envs.gymnasium_tasks import gymnasium_task
 from preflab.envs.hidden import Gold, HiddenGold, gold, make
 from preflab.envs.rendering import render_states
-from preflab.envs.tasks import TASKS, Task, task
+from preflab.envs.tasks import TASKS, Task, register_task, task
 from preflab.envs.vectors import TaskVecEnv, make_vec
 
 __all__ = [
-    "TASKS", "Gold", "HiddenGold", "RandomPolicy", "Task", "TaskVecEnv",
-    "check_gold_is_hidden", "collect", "gold", "make", "make_vec", "render_states", "task",
+    "TASKS", "EnvSource", "Gold", "HiddenGold", "RandomPolicy", "Task", "TaskVecEnv",
+    "check_gold_is_hidden", "collect", "gold", "gymnasium_task", "make", "make_vec", "register_task", "render_states", "task",
 ]
 
 

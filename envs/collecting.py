@@ -9,6 +9,7 @@ import numpy as np
 from preflab.envs.vectors import TaskVecEnv, step_vec
 from preflab.errors import InvalidArgument
 from preflab.interfaces import Policy
+from preflab.observations import pack
 from preflab.types import AnyArray, FloatArray, ScoredTrajectory, Trajectory
 
 
@@ -51,9 +52,10 @@ def collect(
     """Resets `venv`, runs `policy` and returns `n_trajectories` complete trajectories.
 
     Every copy contributes its first ⌈n / n_envs⌉ episodes, however long they take, in (episode, copy) order: taking
-    whichever episodes end first would over-represent short ones. A copy that is done stands idle. Observations
-    are float32 (Box) or int64 (Discrete), and the policy sees exactly those; the last one of a trajectory is its final
-    observation, never the next episode's first. Box actions are clipped to the action space and stored as given.
+    whichever episodes end first would over-represent short ones. A copy that is done stands idle. Observations are
+    packed (float32, int64, uint8 images, structured for a Dict: see `preflab.observations`), and the policy sees exactly
+    those; the last one of a trajectory is its final observation, never the next episode's first. Box actions are clipped
+    to the action space and stored as given.
 
     Args:
         venv: from `make_vec`; reset here, and to be reset by whoever uses it next.
@@ -77,21 +79,21 @@ def collect(
 def _run(
     venv: TaskVecEnv, policy: Policy, n_each: int, rng: np.random.Generator | None, keep_states: bool
 ) -> list[list[ScoredTrajectory]]:
-    obs = _stored(venv.observation_space, venv.reset())
+    space = venv.observation_space
+    obs = pack(space, venv.reset())
     state_of = [env.save_state if keep_states else _no_state for env in venv.envs]
     recorders = [_Recorder(obs[i], state_of[i]()) for i in range(venv.num_envs)]
     done: list[list[ScoredTrajectory]] = [[] for _ in venv.envs]
     while not venv.is_idle.all():
         actions = _legal(venv.action_space, policy.act(obs, rng))
-        raw, dones, infos = step_vec(venv, actions)
-        obs = _stored(venv.observation_space, raw)
+        obs, dones, infos = step_vec(venv, actions)
         for i in np.flatnonzero(~venv.is_idle):
             recorder = recorders[i]
             recorder.actions.append(actions[i])
             recorder.gold.append(float(venv.last_gold[i]))
             recorder.factors.append(venv.last_factors[i].copy())
             final = infos[i]["terminal_observation"] if dones[i] else None
-            recorder.observations.append(obs[i] if final is None else _stored(venv.observation_space, final))
+            recorder.observations.append(obs[i] if final is None else pack(space, final))
             if keep_states:
                 state = venv.terminal_states[i] if dones[i] else state_of[i]()
                 recorder.states.append(np.asarray(state))
@@ -104,11 +106,6 @@ def _run(
 
 def _no_state() -> None:
     return None
-
-
-def _stored(space: gym.Space[Any], obs: Any) -> AnyArray:
-    """Returns observations in the type in which they are kept."""
-    return np.asarray(obs, dtype=np.int64 if isinstance(space, gym.spaces.Discrete) else np.float32)
 
 
 def _legal(space: gym.Space[Any], actions: AnyArray) -> AnyArray:

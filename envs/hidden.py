@@ -10,7 +10,7 @@ import numpy.typing as npt
 from preflab.envs.physics import N_GENERATOR_WORDS, generator_words, restore_generator
 from preflab.envs.tasks import Task, task
 from preflab.errors import InvalidArgument, Refused
-from preflab.types import AnyArray, FloatArray
+from preflab.types import AnyArray, FloatArray, Trajectory
 
 RENDER_SIZE = 240
 
@@ -75,7 +75,7 @@ class HiddenGold(gym.Env[Any, Any]):
         outcome = self.physics.step(action)
         self._n_elapsed += 1
         self._gold = Gold(outcome.reward, outcome.factors)
-        truncated = self._n_elapsed >= self.horizon
+        truncated = outcome.truncated or self._n_elapsed >= self.horizon
         if not self.reveal_gold:
             return outcome.obs, 0.0, outcome.terminated, truncated, {}
         parts = zip(self.task.factor_names, outcome.factors, strict=True)
@@ -95,13 +95,13 @@ class HiddenGold(gym.Env[Any, Any]):
 
         Returns:
             The observation in `state`.
+
+        Raises:
+            Refused: the task is a user's environment, whose state cannot be read.
         """
-        words = np.asarray(state, dtype=np.float64)
-        expected = (1 + N_GENERATOR_WORDS + self.physics.n_words,)
-        if words.shape != expected:
-            raise InvalidArgument("state", "must come from save_state of this task", words.shape, f"shape {expected}")
-        restore_generator(self.physics.rng, words[1 : 1 + N_GENERATOR_WORDS])
+        words = self._checked(state)
         obs: AnyArray = self.physics.restore(words[1 + N_GENERATOR_WORDS :])
+        restore_generator(self.physics.rng, words[1 : 1 + N_GENERATOR_WORDS])
         self._np_random = self.physics.rng
         self._n_elapsed = int(words[0]) if n_elapsed is None else n_elapsed
         self._gold = None
@@ -114,6 +114,23 @@ class HiddenGold(gym.Env[Any, Any]):
     def draw(self, width: int, height: int) -> npt.NDArray[np.uint8]:
         """Returns a picture of the present state, (height, width, 3); the state stays as it is."""
         return self.physics.draw(width, height)
+
+    def picture_of(
+        self, state: FloatArray, trajectory: Trajectory, width: int, height: int
+    ) -> npt.NDArray[np.uint8]:
+        """Returns a picture of a saved state of `trajectory`, (height, width, 3); the present state may be lost.
+
+        Raises:
+            Refused: the task cannot be drawn, or does not repeat `trajectory`.
+        """
+        return self.physics.picture_of(self._checked(state)[1 + N_GENERATOR_WORDS :], trajectory, width, height)
+
+    def _checked(self, state: FloatArray) -> FloatArray:
+        words = np.asarray(state, dtype=np.float64)
+        expected = (1 + N_GENERATOR_WORDS + self.physics.n_words,)
+        if words.shape != expected:
+            raise InvalidArgument("state", "must come from save_state of this task", words.shape, f"shape {expected}")
+        return words
 
     def close(self) -> None:
         """Frees what rendering has taken."""

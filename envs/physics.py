@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from preflab.types import AnyArray, FloatArray
+from preflab.types import AnyArray, FloatArray, Trajectory
 
 N_GENERATOR_WORDS = 10
 
@@ -20,21 +20,33 @@ class Outcome(NamedTuple):
         reward: gold reward of the step, in the task's units.
         factors: (F,) parts of the reward, in the order of the task's `factor_names`.
         terminated: the step reached a true terminal state; always False in the fixed-horizon form.
+        truncated: the task cut the episode here by a limit of its own, before the horizon.
     """
 
     obs: Any
     reward: float
     factors: FloatArray
     terminated: bool
+    truncated: bool = False
 
 
 class Physics(abc.ABC):
-    """The bare dynamics of one form of one task, without a time limit; `n_words` numbers make its state."""
+    """The bare dynamics of one form of one task, without a time limit; `n_words` numbers make its state.
+
+    Attributes:
+        observation_space: of one observation.
+        action_space: of one action.
+        frames_per_second: at which steps look natural.
+        n_words: numbers that `save` returns.
+        is_replayed: states only name an episode by its seed and a step in it, so that `restore` refuses, and a state is
+            reached again by taking the episode's actions from its start (`picture_of`).
+    """
 
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
     frames_per_second: int = 30
     n_words: int
+    is_replayed: bool = False
 
     @property
     @abc.abstractmethod
@@ -60,6 +72,11 @@ class Physics(abc.ABC):
     @abc.abstractmethod
     def draw(self, width: int, height: int) -> npt.NDArray[np.uint8]:
         """Returns a picture of the present state, (height, width, 3); changes nothing."""
+
+    def picture_of(self, words: FloatArray, trajectory: Trajectory, width: int, height: int) -> npt.NDArray[np.uint8]:
+        """Returns a picture of a state of `trajectory`, (height, width, 3); `words` are what `save` returned there."""
+        self.restore(words)
+        return self.draw(width, height)
 
     def close(self) -> None:  # noqa: B027
         """Frees what drawing has taken."""

@@ -9,7 +9,7 @@ from preflab.envs.classic import CartPolePhysics, MountainCarPhysics, PendulumPh
 from preflab.envs.mujoco_physics import MujocoPhysics
 from preflab.envs.physics import Physics
 from preflab.envs.tabular_physics import TabularPhysics
-from preflab.errors import Refused, UnknownName
+from preflab.errors import InvalidArgument, Refused, UnknownName
 from preflab.tabular import TabularMDP
 
 FORMS = ("fixed", "terminating")
@@ -62,10 +62,15 @@ class Task:
 
         Raises:
             UnknownName: there is no such form.
-            Refused: the task has a standard form that never terminates.
+            Refused: the task has only the other form.
         """
         if form not in FORMS:
             raise UnknownName("form", form, FORMS)
+        if form not in self.horizons and form == "fixed":
+            raise Refused(
+                f"{self.name} has no form 'fixed': its episodes end where the environment says so; use form=terminating or, if "
+                "it never terminates, say never_terminates: true in its yaml"
+            )
         if form not in self.horizons:
             raise Refused(
                 f"{self.name} has no form 'terminating': its standard form never terminates, so both would be one; "
@@ -75,10 +80,23 @@ class Task:
 
 
 def task(name: str) -> Task:
-    """Returns the task called `name`; raises `UnknownName` with the nearest names."""
-    if name not in TASKS:
-        raise UnknownName("env", name, TASKS)
-    return TASKS[name]
+    """Returns the task called `name`, ours or registered; raises `UnknownName` with the nearest names."""
+    known = {**TASKS, **_REGISTERED}
+    if name not in known:
+        raise UnknownName("env", name, known)
+    return known[name]
+
+
+def register_task(added: Task) -> Task:
+    """Makes `added` known by its name in this process, in place of one registered before, and returns it.
+
+    Raises:
+        InvalidArgument: one of preflab's own tasks has that name.
+    """
+    if added.name in TASKS:
+        raise InvalidArgument("env.name", "is taken by one of preflab's own tasks", added.name, "any other name")
+    _REGISTERED[added.name] = added
+    return added
 
 
 def _mujoco(
@@ -106,6 +124,8 @@ def _build_random(form: str) -> Physics:
 
 _CLASSIC = "https://gymnasium.farama.org/environments/classic_control/"
 _WALKER = ("forward", "ctrl", "survive")
+
+_REGISTERED: dict[str, Task] = {}
 
 TASKS: dict[str, Task] = {each.name: each for each in (
     _mujoco(

@@ -13,6 +13,7 @@ from preflab import seeding
 from preflab.envs.hidden import HiddenGold, gold, make
 from preflab.envs.tasks import Task, task
 from preflab.errors import InvalidArgument
+from preflab.observations import pack
 from preflab.types import AnyArray, BoolArray, FloatArray
 
 MAX_THREADS = 8
@@ -70,8 +71,8 @@ class TaskVecEnv(DummyVecEnv):
             raise InvalidArgument("states", f"must be one per copy, ({self.num_envs}, S)", np.shape(states))
         for i, env in enumerate(self.envs):
             self._save_obs(i, env.restore_state(states[i], n_elapsed=n_elapsed))
-        observations: AnyArray = self._obs_from_buf()  # type: ignore[assignment]
-        return observations
+        observations: Any = self._obs_from_buf()
+        return pack(self.observation_space, observations) if isinstance(observations, dict) else observations
 
     def close(self) -> None:
         """Ends the threads and closes every copy."""
@@ -129,6 +130,6 @@ def _n_usable_cores() -> int:
 
 
 def step_vec(venv: TaskVecEnv, actions: AnyArray) -> tuple[AnyArray, BoolArray, list[dict[str, Any]]]:
-    """Steps `venv` and returns observations, dones and infos."""
+    """Steps `venv` and returns packed observations, dones and infos."""
     obs, _, dones, infos = venv.step(actions)
-    return np.asarray(obs), dones, infos
+    return pack(venv.observation_space, obs), dones, infos

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from preflab import agents
 from preflab.agents import KLSettings
 from preflab.errors import InvalidArgument, UnknownName
+from preflab.experiments import own_env
 from preflab.oracles import OracleSettings
 from preflab.rewards import RewardSettings
 
@@ -31,19 +32,43 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """Which task, and how long the segments are that a human is shown.
+    """Which task, and how long the segments are that a human is shown; `id` and what follows it make a task of your own.
 
     Attributes:
-        name: of the task.
+        name: of the task; one of your own is called as its yaml's file is, unless it says otherwise.
         segment_length: steps of the segments that are compared.
+        id: a registered Gymnasium id, "Acrobot-v1" or "module:Id-v0", whose ordinary reward is gold; None takes the task of
+            ours that `name` names.
+        kwargs: what `id` is made with.
+        wrappers: put around it, innermost first: "module:Class" or {"module:Class": {keyword: value}}.
+        horizon: steps after which an episode is cut; None takes the time limit it is registered with.
+        never_terminates: your word that no episode ends earlier: its form is then fixed, otherwise terminating.
+        factors: keys of its infos that are parts of gold, for the report; "reward" is the reward itself.
+        path: folder in which modules are looked for besides Python's path; that of the yaml, unless it says otherwise.
     """
 
     name: str
     segment_length: int = 50
+    id: str | None = None
+    kwargs: Mapping[str, Any] | None = None
+    wrappers: tuple[str | Mapping[str, Any], ...] = ()
+    horizon: int | None = None
+    never_terminates: bool = False
+    factors: tuple[str, ...] = ("reward",)
+    path: str | None = None
 
     def __post_init__(self) -> None:
         if self.segment_length < 1:
             raise InvalidArgument("env.segment_length", "must be at least 1", self.segment_length)
+        if self.id is None:
+            given = [item.name for item in fields(self)[3:] if getattr(self, item.name) != item.default]
+            if given:
+                raise InvalidArgument(f"env.{given[0]}", "belongs to an environment of your own", given, "say env.id too")
+        elif not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name):
+            raise InvalidArgument("env.name", "must be usable as a folder's name", self.name, "letters, digits, _ . and -")
+        for name in ("factors", "wrappers"):
+            if isinstance(getattr(self, name), str):
+                raise InvalidArgument(f"env.{name}", "must be a list", getattr(self, name), f"[{getattr(self, name)}]")
 
 
 @dataclass(frozen=True)
@@ -185,14 +210,15 @@ def compose_run(overrides: Sequence[str] = ()) -> tuple[RunConfig, dict[str, Any
 
     Raises:
         UnknownName: a group or preset that does not exist, with the nearest names and the whole list.
-        InvalidArgument: a value that breaks a rule, or a key that does not exist.
+        InvalidArgument: a value that breaks a rule, a key that does not exist, or an env's yaml that cannot be read.
     """
     for override in overrides:
         _check_names(override)
+    overrides, form = own_env.resolved(overrides)
     groups = [override for override in overrides if override.split("=", 1)[0] in GROUPS]
     values = [override for override in overrides if override.split("=", 1)[0] not in GROUPS]
     first = _compose(groups)
-    tree = _compose([*groups, *_overlays(first, _chosen(groups)), *map(_addable, values)])
+    tree = _compose([*groups, *form, *_overlays(first, _chosen(groups)), *map(_addable, values)])
     return from_tree(_plain(tree)), _plain(tree)
 
 
@@ -236,6 +262,8 @@ def _check_names(override: str) -> None:
     if not _ or not key:
         raise InvalidArgument("override", "must be key=value", override, "seed=1, budget=smoke, reward.n_members=5")
     top = {"form", "seed", "device", "out", "resume", "jobs", "video"}
+    if key == "env" and own_env.is_file(value):
+        return
     if key in GROUPS:
         if value not in names(key):
             raise UnknownName(key, value, names(key))
@@ -274,6 +302,8 @@ def _overlays(tree: DictConfig, chosen: Mapping[str, str]) -> list[str]:
     for owner in ("env", "budget"):
         for target, values in _plain(tree)[owner].get("overlays", {}).items():
             group, _, preset = target.partition(".")
+            if group not in chosen:
+                raise UnknownName(f"{owner}.overlays", target, [f"{each}.{chosen[each]}" for each in chosen])
             if preset in ("*", chosen[group]):
                 made += [f"++{group}.{key}={_as_override(value)}" for key, value in values.items()]
     return made

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from preflab.experiments.asking import Answers
 from preflab.interfaces import RewardModel
-from preflab.types import AnyArray, Choice, FloatArray, ScoredStore, SegmentIndex
+from preflab.types import AnyArray, Choice, FloatArray, ScoredStore, SegmentIndex, Trajectory
 
 N_FRAMES = 6
 N_KEPT = 6  # pairs a round and a part (training, held out)
@@ -79,7 +79,7 @@ def frame_offsets(length: int) -> npt.NDArray[np.int64]:
 
 def strips(
     kept: Arrays, stores: tuple[ScoredStore, ScoredStore], model: RewardModel | None,
-    render: Callable[[FloatArray], npt.NDArray[np.uint8]],
+    render: Callable[[FloatArray, list[Trajectory]], npt.NDArray[np.uint8]],
 ) -> Arrays:
     """Returns the arrays of `film.npz`: the shown pairs with frames, gold, proxy and who said what.
 
@@ -87,13 +87,18 @@ def strips(
         kept: what `keep` returned, joined over rounds.
         stores: the training and the held-out store.
         model: the final reward model, or None for gold controls (no proxy figures then).
-        render: (M, S) states to (M, H, W, 3) frames.
+        render: (M, S) states, and the trajectory of each, to (M, H, W, 3) frames.
     """
     scored = _with_model(kept, stores, model)
     rows = choose_shown(scored)
     shown = {name: array[rows] for name, array in scored.items()}
     states = shown.pop("states")
-    frames = render(states.reshape(-1, states.shape[-1]))
+    trajectories = [
+        stores[int(is_heldout)].store[int(trajectory)]
+        for is_heldout, pair in zip(shown["is_heldout"], shown["trajectory"], strict=True)
+        for trajectory in np.repeat(pair, N_FRAMES)
+    ]
+    frames = render(states.reshape(-1, states.shape[-1]), trajectories)
     return {**shown, "frames": frames.reshape(*states.shape[:3], *frames.shape[1:])}
 
 

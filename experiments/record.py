@@ -31,7 +31,7 @@ def heldout_figures(model: RewardModel | None, store: ScoredStore, answers: Answ
         return figures
     figures |= dict(zip(names[4:], metrics.best_possible_accuracy(answers.probabilities), strict=True))
     if model is not None:
-        p_first = model.prob_first(store.store.gather(comparisons.first), store.store.gather(comparisons.second))
+        p_first = metrics.predicted(model, store.store, comparisons)
         figures |= {
             "heldout_accuracy": metrics.accuracy(p_first, comparisons.choice),
             "heldout_log_loss": metrics.log_loss(p_first, comparisons.choice),

@@ -13,16 +13,16 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from preflab import envs
-from preflab.errors import DamagedFile, Refused
+from preflab.errors import DamagedFile, PreflabError, Refused
 from preflab.experiments import checkpoint, film, record, report
 from preflab.experiments.checkpoint import State
 from preflab.experiments.config import RunConfig, compose_run, from_tree
 from preflab.experiments.evaluation import EVALUATION_SEED, distance_to_reference
 from preflab.experiments.loop import Loop, start
 from preflab.experiments.stages import check
-from preflab.rewards.metrics import calibration
+from preflab.rewards import metrics
 from preflab.storage import load_json, save_arrays, save_json, save_tensors, save_text
-from preflab.types import FloatArray, ScoredStore
+from preflab.types import AnyArray, FloatArray, ScoredStore, Trajectory
 
 FRAME = (160, 120)
 VIDEO = (480, 360)
@@ -77,7 +77,12 @@ def run(overrides: Sequence[str] = (), resume: str | Path | None = None, **choic
     given = [*(f"{name}={_text(value)}" for name, value in choices.items()), *overrides]
     config, tree = compose_run(given)
     check(config)
-    loop = start(config, folder := new_folder(config))
+    folder = new_folder(config)
+    try:
+        loop = start(config, folder)
+    except PreflabError:
+        folder.rmdir()  # nothing has been written yet
+        raise
     save_config(folder, tree, given)
     return _finish(loop, loop.play(None))
 
@@ -160,8 +165,7 @@ def _calibration(loop: Loop, state: State) -> dict[str, Any]:
     model, comparisons = loop.model(state), state.heldout_answers.comparisons
     if model is None or not len(comparisons):
         return {"predicted": [], "observed": [], "count": []}
-    gathered = [state.heldout.store.gather(side) for side in (comparisons.first, comparisons.second)]
-    curve = calibration(model.prob_first(gathered[0], gathered[1]), comparisons.choice)
+    curve = metrics.calibration(metrics.predicted(model, state.heldout.store, comparisons), comparisons.choice)
     return {"predicted": curve.predicted, "observed": curve.observed, "count": curve.count}
 
 
@@ -242,17 +246,20 @@ def _no_baseline(config: RunConfig) -> str:
 def _pictures(loop: Loop, state: State) -> str | None:
     """Writes film.npz and video.mp4; returns None, or the sentence that says why there are none."""
     config = loop.config
+
+    def render(states: FloatArray, trajectories: list[Trajectory], size: tuple[int, int] = FRAME) -> AnyArray:
+        along = trajectories if config.env.id is not None else None  # ours restore their states; a user's own is replayed
+        return envs.render_states(config.env.name, config.form, states, *size, trajectories=along)
+
     try:
         if state.films:
-            shown = film.strips(
-                state.films, (state.pool, state.heldout), loop.model(state),
-                lambda states: envs.render_states(config.env.name, config.form, states, *FRAME),
-            )
+            shown = film.strips(state.films, (state.pool, state.heldout), loop.model(state), render)
             save_arrays(loop.folder / "film.npz", shown)
         episode = loop.stages.collect(loop.stages.agent, 1, EVALUATION_SEED, None, keep_states=True)[0]
         if episode.sim_states is not None:
             every = max(1, -(-len(episode.sim_states) // MAX_VIDEO_FRAMES))
-            frames = envs.render_states(config.env.name, config.form, episode.sim_states[::every], *VIDEO)
+            states = episode.sim_states[::every]
+            frames = render(states, [episode.trajectory] * len(states), VIDEO)
             report.write_video(loop.folder / "video.mp4", frames, 30)
     except Refused as refusal:
         return str(refusal)

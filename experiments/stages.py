@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,10 @@ def resolve_device(name: str) -> str:
 def check(config: RunConfig) -> str:
     """Refuses what cannot run, before any work, and returns the device."""
     device = resolve_device(config.device)
+    register_own(config)
     envs.task(config.env.name).horizon(config.form)
-    agents.check(config.agent, *_spaces(config.env.name, config.form), config.kl)
+    spaces = _spaces if config.env.id is None else _spaces.__wrapped__  # a user's own may change under its name
+    agents.check(config.agent, *spaces(config.env.name, config.form), config.kl)
     expert = find_expert(config)
     if config.oracle_name == "regret" or config.reward_name == "shaped-gold":
         require_expert(expert, config)
@@ -120,6 +123,22 @@ def reference_state(config: RunConfig) -> dict[str, torch.Tensor]:
     return load_tensors(found[-1])
 
 
+def register_own(config: RunConfig) -> None:
+    """Makes an environment of the user's known by its name, in this process."""
+    if config.env.id is not None:
+        envs.register_task(_own_task(json.dumps(asdict(config.env), sort_keys=True)))
+
+
+@lru_cache(maxsize=16)
+def _own_task(env: str) -> envs.Task:
+    """Returns the task that an `EnvConfig`, as json, describes; the environment is made once to look at its spaces."""
+    said = json.loads(env)
+    source = envs.EnvSource(said["id"], said["kwargs"] or {}, tuple(said["wrappers"]), said["path"])
+    return envs.gymnasium_task(
+        said["name"], source, horizon=said["horizon"], never_terminates=said["never_terminates"], factors=said["factors"],
+    )
+
+
 def find_expert(config: RunConfig) -> experts.Expert | None:
     """Returns the expert of the config's task and form: exact for tabular tasks, else shipped, else None."""
     task = envs.task(config.env.name)
@@ -134,6 +153,11 @@ def find_expert(config: RunConfig) -> experts.Expert | None:
 
 def require_expert(expert: experts.Expert | None, config: RunConfig) -> experts.Expert:
     """Returns the expert, or refuses in a sentence that names task and form and says what to run."""
+    if expert is None and config.env.id is not None:
+        raise Refused(
+            f"oracle={config.oracle_name} reward={config.reward_name} needs an expert, and {config.env.name} is an environment "
+            "of your own, for which there is none; use oracle=partial_return, and a reward other than shaped-gold"
+        )
     if expert is None:
         return experts.load_expert(config.env.name, config.form)  # raises Refused with the list of those shipped
     return expert

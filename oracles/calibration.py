@@ -63,7 +63,8 @@ def solve_beta(values: FloatArray, is_terminated: BoolArray, target: float) -> C
     if not len(strict):
         raise Refused(
             f"no beta can be calibrated: of {len(gaps)} pairs of equal termination status among {len(values)} "
-            "segments, none has two different values; calibrate on more varied segments, or give beta itself"
+            "segments, none has two different values; calibrate on more varied segments, or give beta itself, as in "
+            "oracle.target_accuracy=null oracle.beta=1"
         )
     low, high = np.log(1e-6 / strict.max()), np.log(1e3 / strict.min())
     for _ in range(60):  # to 1e-17 of the bracket

@@ -14,14 +14,16 @@ import torch
 from torch import nn
 
 from preflab.errors import InvalidArgument, NotFitted, Refused
+from preflab.inputs import Inputs, vectors_of, with_vectors
 from preflab.interfaces import FitReport, LearnerContext, RewardLearner
-from preflab.networks import EnsembleMLP, Normalizer
+from preflab.networks import Normalizer
+from preflab.networks_image import EnsembleNetwork, ensemble_network
 from preflab.rewards.ensemble import EnsembleReward, StepEncoder, in_chunks
 from preflab.rewards.metrics import fit_report
 from preflab.rewards.settings import FewComparisonsWarning, RewardSettings
 from preflab.types import AnyArray, Comparisons, SegmentIndex, TrajectoryStore
 
-StepFunction = Callable[[torch.Tensor], torch.Tensor]
+StepFunction = Callable[[Any], torch.Tensor]  # Inputs of B steps → (K, B)
 _WEIGHTS_PER_COMPARISON = 100  # beyond this many the learner warns
 _CHECKS = 25  # how often a full fit with early stopping looks at the comparisons that were left out
 _PATIENCE = 8  # it ends after so many looks that showed no member improved
@@ -32,14 +34,14 @@ class PairBatch:
     """M comparisons, ready for the loss.
 
     Attributes:
-        inputs: (B, n) standardized inputs of steps.
+        inputs: (B, n) standardized inputs of steps, or `StepInputs` with their images.
         rows: (2, M, L) which row of `inputs` each step of the first and of the second segment is.
         real: (2, M, L) 1 on real steps, 0 on absorbing ones.
         p_first: (M,) target probability that the first segment is better.
         weight: (M,), or (K, M) with one row a member.
     """
 
-    inputs: torch.Tensor
+    inputs: Inputs
     rows: torch.Tensor
     real: torch.Tensor
     p_first: torch.Tensor
@@ -143,7 +145,7 @@ class BradleyTerryLearner(RewardLearner):
         raw = self.batch(comparisons, context.pool)
         network = self._network(generator)
         self._warn(len(comparisons), network.n_weights)
-        normalizer = self._normalizer(raw, self.encoder(anchor.transitions()[~anchor.absorbing.reshape(-1)]))
+        normalizer = self._normalizer(raw, self.encoder.vectors(anchor.transitions()[~anchor.absorbing.reshape(-1)]))
         data = replace(raw, inputs=normalizer(raw.inputs), weight=self._weights(raw.weight, rng))
         n_steps, scalars = self._train(network, data, raw.weight, generator)
         model = EnsembleReward(self.encoder, normalizer, network, self.is_fixed_horizon)
@@ -173,11 +175,11 @@ class BradleyTerryLearner(RewardLearner):
         self._anchor = SegmentIndex(trajectory, start, int(state["anchor.length"][0]))
         self._model = model
 
-    def _fresh(self, generator: torch.Generator) -> EnsembleMLP:
-        cfg = self.settings
-        return EnsembleMLP(cfg.n_members, self.encoder.size, cfg.hidden, cfg.activation, generator)
+    def _fresh(self, generator: torch.Generator) -> EnsembleNetwork:
+        cfg, encoder = self.settings, self.encoder
+        return ensemble_network(cfg.n_members, encoder.size, encoder.image_shapes, cfg.hidden, cfg.activation, generator)
 
-    def _network(self, generator: torch.Generator) -> EnsembleMLP:
+    def _network(self, generator: torch.Generator) -> EnsembleNetwork:
         if self.settings.warm_start and self._model is not None:
             return copy.deepcopy(self._model.network)
         return self._fresh(generator)
@@ -188,7 +190,7 @@ class BradleyTerryLearner(RewardLearner):
         if self._model is not None and keeps:
             return self._model.normalizer
         normalizer = Normalizer(self.encoder.size)
-        seen = torch.cat([raw.inputs, anchor_inputs]) if self.settings.refit_inputs else anchor_inputs
+        seen = torch.cat([vectors_of(raw.inputs), anchor_inputs]) if self.settings.refit_inputs else anchor_inputs
         normalizer.set(*self.encoder.statistics(seen))
         return normalizer
 
@@ -204,7 +206,7 @@ class BradleyTerryLearner(RewardLearner):
         return weight
 
     def _train(
-        self, network: EnsembleMLP, data: PairBatch, weight: torch.Tensor, generator: torch.Generator
+        self, network: EnsembleNetwork, data: PairBatch, weight: torch.Tensor, generator: torch.Generator
     ) -> tuple[int, dict[str, float]]:
         """Takes gradient steps on `network`; returns their number and figures of early stopping."""
         cfg = self.settings
@@ -220,8 +222,9 @@ class BradleyTerryLearner(RewardLearner):
             minibatch = data.take(pairs[: cfg.batch_size])
             pairs = pairs[cfg.batch_size :]
             if cfg.input_noise:
-                noise = cfg.input_noise * torch.randn(minibatch.inputs.shape, generator=generator)
-                minibatch = replace(minibatch, inputs=minibatch.inputs + noise)
+                vectors = vectors_of(minibatch.inputs)
+                noise = cfg.input_noise * torch.randn(vectors.shape, generator=generator)
+                minibatch = replace(minibatch, inputs=with_vectors(minibatch.inputs, vectors + noise))
             optimizer.zero_grad()
             torch.autograd.backward(self.loss(network, minibatch))
             optimizer.step()
@@ -243,7 +246,7 @@ class BradleyTerryLearner(RewardLearner):
 class _Best:
     """Keeps the weights at which comparisons left out of each member's training were predicted best."""
 
-    def __init__(self, network: EnsembleMLP, left_out: PairBatch) -> None:
+    def __init__(self, network: EnsembleNetwork, left_out: PairBatch) -> None:
         """Watches `network` on `left_out`, whose weight is (K, M)."""
         self._network, self._left_out = network, left_out
         self._loss = torch.full((network.n_members,), torch.inf)

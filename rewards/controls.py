@@ -13,7 +13,7 @@ import torch
 
 from preflab.errors import NotFitted
 from preflab.interfaces import FitReport, LearnerContext, RewardLearner, RewardModel
-from preflab.networks import EnsembleMLP
+from preflab.networks_image import EnsembleNetwork
 from preflab.rewards.bradley_terry import BradleyTerryLearner, PairBatch
 from preflab.rewards.metrics import fit_report
 from preflab.rewards.settings import RewardSettings
@@ -80,11 +80,11 @@ class RandomLearner(BradleyTerryLearner):
         super().__init__(observation_space, action_space, kept, is_fixed_horizon)
         self._seed = seed
 
-    def _fresh(self, generator: torch.Generator) -> EnsembleMLP:
+    def _fresh(self, generator: torch.Generator) -> EnsembleNetwork:
         return super()._fresh(torch_generator(self._seed, "random reward"))
 
     def _train(
-        self, network: EnsembleMLP, data: PairBatch, weight: torch.Tensor, generator: torch.Generator
+        self, network: EnsembleNetwork, data: PairBatch, weight: torch.Tensor, generator: torch.Generator
     ) -> tuple[int, dict[str, float]]:
         return 0, {}
 

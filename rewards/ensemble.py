@@ -11,15 +11,17 @@ import numpy.typing as npt
 import torch
 
 from preflab.errors import InvalidArgument
+from preflab.inputs import Inputs, StepInputs, encode_images, image_shapes, in_parts
 from preflab.interfaces import RewardModel
-from preflab.networks import EnsembleMLP, Normalizer, encode, encoded_size
+from preflab.networks import Normalizer, encode, encoded_size, number_columns
+from preflab.networks_image import EnsembleNetwork
 from preflab.types import AnyArray, FloatArray, IntArray, Segments, Transitions
 
-_CHUNK = 16_384  # rows in one forward pass: bounds memory at K · 16,384 · widest layer floats
+_MOST_IMAGE_STEPS = 4096  # encoded at once: 50 MB of 64 × 64 × 3 images
 
 
 class StepEncoder:
-    """Turns steps into input vectors: encode(obs), then encode(action), then encode(next_obs), as far as asked."""
+    """Turns steps into inputs: encode(obs), then encode(action), then encode(next_obs), as far as asked; images apart."""
 
     def __init__(
         self, observation_space: gym.Space[AnyArray], action_space: gym.Space[AnyArray], inputs: str = "obs_action"
@@ -29,34 +31,48 @@ class StepEncoder:
         spaces = dict.fromkeys(("obs", "next", "delta"), observation_space) | {"action": action_space}
         self._parts = inputs.split("_")
         self._spaces = [spaces[part] for part in self._parts]
-        if "delta" in self._parts and not isinstance(observation_space, gym.spaces.Box):
-            raise InvalidArgument("inputs", "may hold delta only for Box observations", inputs, "obs_action_next")
+        is_vector = isinstance(observation_space, gym.spaces.Box) and not image_shapes(observation_space)
+        if "delta" in self._parts and not is_vector:
+            rule = "may hold delta only for Box observations that are no images"
+            raise InvalidArgument("inputs", rule, inputs, "obs_action_next")
+        self.image_shapes = [shape for space in self._spaces for shape in image_shapes(space)]
 
     @property
     def size(self) -> int:
-        """Number of inputs n."""
+        """Number of inputs n, images apart."""
         return sum(encoded_size(space) for space in self._spaces)
 
-    def __call__(self, transitions: Transitions) -> torch.Tensor:
-        """Returns (B, n) float32 inputs."""
-        arrays = {"obs": transitions.obs, "action": transitions.actions, "next": transitions.next_obs}
-        if "delta" in self._parts:
-            arrays["delta"] = transitions.next_obs - transitions.obs
+    def __call__(self, transitions: Transitions) -> Inputs:
+        """Returns (B, n) float32 inputs, with the images beside them where there are any."""
+        vectors = self.vectors(transitions)
+        if not self.image_shapes:
+            return vectors
+        arrays = self._arrays(transitions)
+        parts = zip(self._spaces, self._parts, strict=True)
+        return StepInputs(vectors, tuple(image for space, part in parts for image in encode_images(space, arrays[part])))
+
+    def vectors(self, transitions: Transitions) -> torch.Tensor:
+        """Returns (B, n) float32 inputs, images left out."""
+        arrays = self._arrays(transitions)
         encoded = [encode(space, arrays[part]) for space, part in zip(self._spaces, self._parts, strict=True)]
         return torch.cat(encoded, dim=1)
 
     def statistics(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the mean and spread, (n,) each, that standardize (B, n) inputs; one-hot columns are left alone."""
-        is_number = torch.cat([
-            torch.full((encoded_size(space),), not isinstance(space, gym.spaces.Discrete)) for space in self._spaces
-        ])
+        is_number = torch.cat([number_columns(space) for space in self._spaces])
         mean = torch.where(is_number, inputs.mean(0), 0.0)
         return mean, torch.where(is_number, inputs.std(0, correction=0), 1.0)
 
+    def _arrays(self, transitions: Transitions) -> dict[str, AnyArray]:
+        arrays = {"obs": transitions.obs, "action": transitions.actions, "next": transitions.next_obs}
+        if "delta" in self._parts:
+            arrays["delta"] = transitions.next_obs - transitions.obs
+        return arrays
 
-def in_chunks(network: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Returns `network`, (B, n) → (K, B), applied to at most 16,384 rows at a time."""
-    return lambda inputs: torch.cat([network(chunk) for chunk in torch.split(inputs, _CHUNK)], dim=1)
+
+def in_chunks(network: Callable[[Inputs], torch.Tensor]) -> Callable[[Inputs], torch.Tensor]:
+    """Returns `network`, inputs of B steps → (K, B), applied to as many rows at a time as memory allows."""
+    return lambda inputs: torch.cat([network(chunk) for chunk in in_parts(inputs)], dim=1)
 
 
 class EnsembleReward(RewardModel):
@@ -76,7 +92,7 @@ class EnsembleReward(RewardModel):
     """
 
     def __init__(
-        self, encoder: StepEncoder, normalizer: Normalizer, network: EnsembleMLP, is_fixed_horizon: bool
+        self, encoder: StepEncoder, normalizer: Normalizer, network: EnsembleNetwork, is_fixed_horizon: bool
     ) -> None:
         """Wraps trained parts; μ = 0, σ = 1 and c = 1 until `anchor` or `load_state`."""
         self.encoder, self.normalizer, self.network = encoder, normalizer, network
@@ -129,7 +145,7 @@ class EnsembleReward(RewardModel):
 
     def rewards(self, transitions: Transitions) -> npt.NDArray[np.float32]:
         """Returns (B,) proxy rewards of real steps."""
-        members = self._standardized(self._raw(self.encoder(transitions)))
+        members = self._standardized(self._raw(transitions))
         return self._combine(members.numpy()).astype(np.float32)
 
     def member_prob_first(self, first: Segments, second: Segments) -> FloatArray:
@@ -155,17 +171,23 @@ class EnsembleReward(RewardModel):
         self.center, self.scale = state["center"].clone(), state["scale"].clone()
         self.mean_scale = state["mean_scale"].clone()
 
-    def _raw(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns (K, B) raw outputs for (B, n) inputs."""
+    def _raw(self, transitions: Transitions) -> torch.Tensor:
+        """Returns (K, B) raw outputs for B real steps; images are encoded a few thousand steps at a time."""
+        network = in_chunks(lambda chunk: self.network(self.normalizer(chunk)))
+        size = _MOST_IMAGE_STEPS if self.encoder.image_shapes else max(1, len(transitions))
+        firsts = range(0, max(1, len(transitions)), size)
         with torch.no_grad():
-            return in_chunks(lambda chunk: self.network(self.normalizer(chunk)))(inputs)
+            return torch.cat([network(self.encoder(transitions[first : first + size])) for first in firsts], dim=1)
 
     def _raw_steps(self, segments: Segments) -> torch.Tensor:
         """Returns (K, N, L) raw outputs, 0 on absorbing steps, which never enter the network."""
-        real = ~segments.absorbing.reshape(-1)
-        raw = torch.zeros(self.n_members, real.size)
-        raw[:, torch.as_tensor(real)] = self._raw(self.encoder(segments.transitions()[real]))
-        return raw.reshape(self.n_members, *segments.absorbing.shape)
+        size = max(1, _MOST_IMAGE_STEPS // segments.length) if self.encoder.image_shapes else max(1, len(segments))
+        raw = torch.zeros(self.n_members, *segments.absorbing.shape)
+        for first in range(0, len(segments), size):
+            part = segments[first : first + size]
+            real = ~part.absorbing.reshape(-1)
+            raw[:, first : first + size][:, torch.as_tensor(~part.absorbing)] = self._raw(part.transitions()[real])
+        return raw
 
     def _standardized(self, raw: torch.Tensor) -> torch.Tensor:
         shape = (-1, *[1] * (raw.dim() - 1))

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from preflab.errors import InvalidArgument
 from preflab.interfaces import FitReport, LearnerContext, PreferenceModel
-from preflab.types import AnyArray, BoolArray, Choice, Comparisons, FloatArray, IntArray
+from preflab.types import AnyArray, BoolArray, Choice, Comparisons, FloatArray, IntArray, TrajectoryStore
 
 _TINY = 1e-12
+_MOST_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,13 +148,21 @@ def pearson_distance(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     return float(np.sqrt(max(0.0, 1.0 - float(a @ b) / norm) / 2))
 
 
+def predicted(model: PreferenceModel, pool: TrajectoryStore, comparisons: Comparisons) -> FloatArray:
+    """Returns (M,) probabilities that the first segment is preferred; segments are gathered 256 MB at a time."""
+    each = 2 * (comparisons.first.length + 1) * max(1, pool.observations[:1].nbytes)
+    size = max(1, _MOST_BYTES // each)
+    parts = [comparisons[first : first + size] for first in range(0, max(1, len(comparisons)), size)]
+    found = [model.prob_first(pool.gather(part.first), pool.gather(part.second)) for part in parts]
+    return np.concatenate(found)
+
+
 def fit_report(
     model: PreferenceModel, comparisons: Comparisons, context: LearnerContext, n_steps: int,
     scalars: Mapping[str, float] | None = None,
 ) -> FitReport:
     """Returns how well `model` predicts the data it was fitted to."""
-    first, second = context.pool.gather(comparisons.first), context.pool.gather(comparisons.second)
-    p_first = model.prob_first(first, second)
+    p_first = predicted(model, context.pool, comparisons)
     return FitReport(
         n_comparisons=len(comparisons), n_steps=n_steps,
         train_log_loss=log_loss(p_first, comparisons.choice, comparisons.weight),

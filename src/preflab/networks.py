@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from preflab.errors import InvalidArgument
+from preflab.inputs import Inputs, vectors_of, with_vectors
+from preflab.observations import is_image, parts_of
 from preflab.types import AnyArray
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
@@ -22,17 +24,36 @@ def encoded_size(space: gym.Space[Any]) -> int:
     """Returns how many numbers `encode` makes of one element of `space`."""
     if isinstance(space, gym.spaces.Discrete):
         return int(space.n)
+    if isinstance(space, gym.spaces.Dict):
+        return sum(encoded_size(part) for part in space.spaces.values() if not is_image(part))
     if isinstance(space, gym.spaces.Box):
-        return math.prod(space.shape)
-    raise InvalidArgument("space", "must be Box or Discrete", space)
+        return 0 if is_image(space) else math.prod(space.shape)
+    raise InvalidArgument("space", "must be Box or Discrete, or a Dict of these", space)
 
 
 def encode(space: gym.Space[Any], batch: AnyArray) -> torch.Tensor:
-    """Returns (B, size) float32: a Box flattened, a Discrete one-hot."""
+    """Returns (B, size) float32: a Box flattened, a Discrete one-hot, a Dict's parts in order; images are left out.
+
+    Args:
+        space: of one element.
+        batch: (B, *element), structured for a Dict (see `preflab.observations`).
+    """
     if isinstance(space, gym.spaces.Discrete):
         rows = torch.as_tensor(np.asarray(batch, dtype=np.int64).reshape(-1) - int(space.start))
         return nn.functional.one_hot(rows, int(space.n)).float()
+    if isinstance(space, gym.spaces.Dict):
+        vectors = [encode(part, batch[key]) for key, part in space.spaces.items() if not is_image(part)]
+        return torch.cat(vectors, dim=1) if vectors else torch.zeros(len(batch), 0)
+    if is_image(space):
+        return torch.zeros(len(batch), 0)
     return torch.as_tensor(np.ascontiguousarray(batch, dtype=np.float32).reshape(len(batch), encoded_size(space)))
+
+
+def number_columns(space: gym.Space[Any]) -> torch.Tensor:
+    """Returns (size,) which columns of `encode` are numbers, and not one-hot."""
+    parts = [part for part in parts_of(space).values() if not is_image(part)]
+    columns = [torch.full((encoded_size(part),), not isinstance(part, gym.spaces.Discrete)) for part in parts]
+    return torch.cat([torch.zeros(0, dtype=torch.bool), *columns])
 
 
 class Normalizer(nn.Module):
@@ -53,9 +74,9 @@ class Normalizer(nn.Module):
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns inputs of the same shape, standardized."""
-        return ((inputs - self.mean) / self.scale).clamp(-self.clip, self.clip)
+    def forward(self, inputs: Inputs) -> Inputs:
+        """Returns inputs of the same shape, standardized; images are left as they are."""
+        return with_vectors(inputs, ((vectors_of(inputs) - self.mean) / self.scale).clamp(-self.clip, self.clip))
 
 
 class EnsembleMLP(nn.Module):
