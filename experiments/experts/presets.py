@@ -68,6 +68,9 @@ _WALKER = Preset(
     critic_starts=1000, critic_trajectories=100, critic_hidden=(256, 256),
     source="CleanRL, ppo_continuous_action.py, https://docs.cleanrl.dev/rl-algorithms/ppo (four environments, twice the steps)",
 )
+_ANT = replace(
+    _HUMANOID, steps=3_000_000, hidden=(128, 128), target=1500.0, critic_starts=500, critic_trajectories=50,
+)
 _PENDULUM = Preset(
     steps=200_000, n_steps=256, batch_size=256, n_epochs=10, learning_rate=1e-3, gamma=0.95, target=-200.0,
     source=f"{_ZOO} (Pendulum-v1; more environments, γ .95 instead of .9)",
@@ -86,8 +89,8 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("mujoco-hopper", "terminating"): replace(_WALKER, target=2000.0),
     ("mujoco-walker2d", "fixed"): replace(_WALKER, target=625.0, train_form="terminating"),
     ("mujoco-walker2d", "terminating"): replace(_WALKER, target=2500.0),
-    ("mujoco-ant", "fixed"): replace(_WALKER, target=375.0, train_form="terminating"),
-    ("mujoco-ant", "terminating"): replace(_WALKER, target=1500.0),
+    ("mujoco-ant", "fixed"): replace(_ANT, target=375.0, train_form="terminating"),
+    ("mujoco-ant", "terminating"): _ANT,
     ("mujoco-swimmer", "fixed"): replace(
         _WALKER, n_steps=1024, batch_size=256, learning_rate=6e-4, gamma=0.9999, gae_lambda=0.98, steps=1_000_000,
         target=200.0, source=f"{_ZOO} (Swimmer-v4; a falling learning rate)",
