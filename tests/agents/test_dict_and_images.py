@@ -213,7 +213,7 @@ def test_small_images_have_an_extractor_of_their_own_and_large_ones_sb3s(tasks: 
 @pytest.mark.parametrize(("space", "said"), [
     (gym.spaces.Dict({"far": image(40), "near": image(40, True)}), "all its images channels first, or all channels last"),
     (gym.spaces.Dict({"inner": gym.spaces.Dict({"a": gym.spaces.Discrete(2)})}), "must not be nested"),
-    (gym.spaces.Dict({"count": gym.spaces.Box(0, 9, (2,), np.int32)}), r"observation space\['count'\] must be a floating-point Box"),
+    (gym.spaces.Dict({"n": gym.spaces.Box(0, 9, (2,), np.int32)}), r"observation space\['n'\] must be a floating-point Box"),
     (gym.spaces.Dict({"door": gym.spaces.Discrete(2, start=1)}), "must be a Discrete that starts at 0"),
     (gym.spaces.MultiBinary(3), "is not supported"),
 ], ids=["layouts", "nested", "integers", "start", "multi-binary"])

@@ -64,10 +64,46 @@ def _equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> b
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("env", ["pendulum", "random-mdp"])
+OWN = {
+    "cliff-walking": "id: CliffWalking-v1\nhorizon: 30\nsegment_length: 5\n",
+    "dict-with-picture": "id: tests_poison:Pictured-v0\nhorizon: 30\nsegment_length: 5\n",
+}
+PICTURED = """
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.classic_control import MountainCarEnv
+
+
+class Pictured(gym.Wrapper):
+    def __init__(self):
+        super().__init__(MountainCarEnv())
+        self.observation_space = gym.spaces.Dict({
+            "state": self.env.observation_space, "picture": gym.spaces.Box(0, 255, (6, 6, 1), np.uint8),
+        })
+
+    def _seen(self, state):
+        return {"state": state, "picture": np.full((6, 6, 1), int(100 * (state[0] + 1.2)), np.uint8)}
+
+    def reset(self, **keywords):
+        return self._seen(self.env.reset(**keywords)[0]), {}
+
+    def step(self, action):
+        state, _, terminated, truncated, _ = self.env.step(action)
+        return self._seen(state), float(state[0]), terminated, truncated, {"height": float(state[0])}
+
+
+gym.register("Pictured-v0", Pictured)
+"""
+
+
+@pytest.mark.parametrize("env", ["pendulum", "random-mdp", *OWN])
 def test_gold_poisoned_by_nan_after_labelling_changes_no_bit_of_the_policy(
     env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if env in OWN:
+        (tmp_path / "own.yaml").write_text(OWN[env])
+        (tmp_path / "tests_poison.py").write_text(PICTURED)
+        env = str(tmp_path / "own.yaml")
     clean = _agent_of(env, tmp_path / "clean")
     _poison(monkeypatch)
     assert _equal(clean, _agent_of(env, tmp_path / "poisoned"))
