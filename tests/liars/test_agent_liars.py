@@ -333,16 +333,16 @@ class ActsByAnOldPolicy(AltersItsCallback):
     breaks = "law_act_is_the_policy_in_training"
 
     def train(self, n_env_steps: int, source: RewardSource, **place: Any) -> Any:
-        self.old = self._new_policy()
-        self.old.load_state_dict(self._policy.state_dict())
+        self.old = self._blank(0)
+        self.old.policy.load_state_dict(self._learner.policy.state_dict())
         return super().train(n_env_steps, source, **place)
 
     def called(self, on_rollout: Any, info: Any) -> Any:
-        policy, self._policy = self._policy, self.old
+        learner, self._learner = self._learner, self.old
         try:
             return on_rollout(info)
         finally:
-            self._policy = policy
+            self._learner = learner
 
 
 class TakesNaNForZero(Honest):
@@ -472,17 +472,17 @@ class ActsAsBeforeItWasLoaded(Honest):
 
     def __init__(self, make_vec: MakeVec, seed: int) -> None:
         super().__init__(make_vec, seed)
-        self.acting = self._policy
+        self.acting = self._learner.policy
 
     def train(self, n_env_steps: int, source: RewardSource, *, on_rollout: Any = None, **place: Any) -> Any:
         def called(info: Any) -> Any:
-            self.acting = self._policy
+            self.acting = self._learner.policy
             return on_rollout(info)
 
         return super().train(n_env_steps, source, on_rollout=called, **place)
 
     def act(self, obs: AnyArray, rng: np.random.Generator | None = None) -> AnyArray:
-        return actor.choose(actor.outputs(self.acting, None, obs), self.action_space, rng)
+        return actor.choose(actor.outputs(self.acting, {}, obs), self.action_space, rng)
 
 
 class GivesOneStateAway(Honest):
@@ -592,7 +592,7 @@ class ActsBeyondBounds(Honest):
     breaks = "law_actions_are_legal"
 
     def act(self, obs: AnyArray, rng: np.random.Generator | None = None) -> AnyArray:
-        return actor.choose(actor.outputs(self._policy, None, obs), gym.spaces.Box(-9, 9, (1,), np.float32), rng)
+        return actor.choose(actor.outputs(self._learner.policy, {}, obs), gym.spaces.Box(-9, 9, (1,), np.float32), rng)
 
 
 class SqueezesOneAction(Honest):
@@ -661,9 +661,9 @@ class SavesItsBeginning(Honest):
     breaks = "law_a_saved_policy_opens_in_sb3"
 
     def save(self, path: Path) -> None:
-        policy, self._policy = self._policy, self._new_policy(0)
+        learner, self._learner = self._learner, self._blank(0)
         super().save(path)
-        self._policy = policy
+        self._learner = learner
 
 
 class SavesElsewhere(Honest):
