@@ -34,6 +34,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --durations=10
 help: ## Shows every target and the variables that it takes.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo "Variables: ENV=$(ENV) ORACLE=$(ORACLE) REWARD=$(REWARD) AGENT=$(AGENT) BUDGET=$(BUDGET) SEED=$(SEED) DEVICE=$(DEVICE)"
+	@echo "           ENV may be the path of a yaml that describes an environment of your own (docs/extending.md)."
 	@echo "           ARGS takes any further override, as in ARGS='form=terminating resume=runs/…'; make list names what there is."
 
 list: $(STAMP) ## Lists every name of every group, with one line and its source.

@@ -6,10 +6,11 @@ that takes the same actions from the same seed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,9 +182,10 @@ class GymnasiumPhysics(Physics):
     def _replayed(self, seed: int, actions: Sequence[Any]) -> tuple[Any, AnyArray]:
         """Returns observation and picture after `actions` from the reset with `seed`."""
         try:
-            if self._camera is None:
-                self._camera = _Camera(self._source, self._raw_space)
-            return self._camera.after(seed, actions)
+            with _screenless():
+                if self._camera is None:
+                    self._camera = _Camera(self._source, self._raw_space)
+                return self._camera.after(seed, actions)
         except PreflabError:
             raise
         except Exception as error:  # a picture must not end a run, whatever a user's environment raises
@@ -194,8 +196,6 @@ class _Camera:
     """A second copy of an environment that draws, and goes on from where it is if it can."""
 
     def __init__(self, source: EnvSource, space: gym.Space[Any]) -> None:
-        if not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
-            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else pygame complains of a missing screen
         probe = source.make()
         modes = list(probe.metadata.get("render_modes") or [])
         probe.close()
@@ -220,6 +220,20 @@ class _Camera:
         if frame.ndim != 3 or frame.shape[2] != 3:
             raise InvalidArgument("render()", "must return (height, width, 3)", frame.shape)
         return observations.kept(self._space, self._obs), frame.astype(np.uint8)
+
+
+@contextlib.contextmanager
+def _screenless() -> Iterator[None]:
+    """Lets pygame and MuJoCo, which many environments draw with, do so without a screen, unless the user has said how."""
+    has_screen = {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    wanted = {} if has_screen else {"SDL_VIDEODRIVER": "dummy", "MUJOCO_GL": "egl"}
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _wrapped(env: gym.Env[Any, Any], wrapper: str | Mapping[str, Any]) -> gym.Env[Any, Any]:

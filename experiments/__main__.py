@@ -15,6 +15,7 @@ USAGE = """usage: python -m preflab.experiments [GROUP=NAME | KEY=VALUE ...]
 Runs preference learning once, from nothing to a report, or once a seed (seed=0..4) with a joint report.
 
   env, oracle, reward, agent, budget, strategy   which of each (below)
+  env=path/to/my.yaml       an environment of your own (docs/extending.md)
   form=fixed|terminating    the task without terminations, or its standard form
   seed=0 | seed=0..4        one run, or a sweep; jobs=2 runs two seeds at once
   device=auto|cpu|cuda      where networks live

@@ -40,6 +40,7 @@ A run is seven choices and a few values. `make experiment ENV=pendulum ORACLE=re
 `preflab.run(env="pendulum", oracle="regret", overrides=["reward.n_members=5"])` are the same run. Presets live in
 `experiments/conf/<group>/<name>.yaml`; a frozen dataclass validates what [Hydra](https://hydra.cc) composed. An env's or a
 budget's yaml may overlay other groups (`overlays`); what you give on the command line comes last and wins.
+`env=path/to/my.yaml` takes an environment of your own from a file ([extending.md](extending.md#your-own-environment)).
 
 Top level: `form=fixed|terminating`, `seed=0` or `seed=0..4`, `device=auto|cpu|cuda`, `out=runs`, `video=true`, `jobs=1`,
 `resume=<run folder>`.

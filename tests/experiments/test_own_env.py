@@ -1,6 +1,7 @@
 """`env=my.yaml`: an environment that is not ours runs, resumes exactly, draws what happened, and is refused in a sentence."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,28 @@ def test_a_checked_config_makes_its_task_known(own: Path) -> None:
     config: Any = compose_run([f"env={own / 'seeker.yaml'}"])[0]
     check(config)
     assert envs.task("seeker").horizons == {"fixed": 15} and not envs.task("seeker").factors_sum_to_gold
+
+
+def _documented(root: Path, folder: Path) -> list[Path]:
+    """Writes the files that docs/extending.md shows into `folder` and returns its yamls."""
+    text = (root / "docs/extending.md").read_text(encoding="utf-8").split("## Your own environment")[1].split("\n## ")[0]
+    for path, content in re.findall(r"```(?:yaml|python)\n# my_envs/(\S+)\n(.*?)```", text, re.DOTALL):
+        (folder / path).write_text(content)
+    assert sorted(path.name for path in folder.iterdir()) == ["pusher.yaml", "seeker.py", "seeker.yaml"]
+    return sorted(folder.glob("*.yaml"))
+
+
+def test_the_documented_files_are_what_they_say(root: Path, tmp_path: Path) -> None:
+    for path in _documented(root, tmp_path):
+        config, _ = compose_run([f"env={path}"])
+        check(config)
+        assert config.form == "fixed"
+        env = envs.make(path.stem)
+        envs.check_gold_is_hidden(env)
+        assert env.task.factor_names == config.env.factors and env.horizon == {"pusher": 100, "seeker": 30}[path.stem]
+
+
+@pytest.mark.slow
+def test_the_documented_class_runs(root: Path, tmp_path: Path) -> None:
+    run = preflab.run(["budget=smoke", f"env={_documented(root, tmp_path)[1]}", f"out={tmp_path / 'runs'}"])
+    assert run.record["video_note"] is None and run.record["env"] == "seeker"
