@@ -736,14 +736,6 @@ def test_the_honest_agent_keeps_every_law() -> None:
     assert check_agent(Honest, CASE) == {}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("is_discrete", [False, True], ids=["continuous", "discrete"])
-def test_ppo_keeps_every_law(is_discrete: bool) -> None:
-    settings = replace(SETTINGS, normalize_obs=True)
-    case = replace(CASE, is_discrete=is_discrete)
-    assert check_agent(lambda make_vec, seed: PPOAgent(make_vec, settings, seed=seed), case) == {}
-
-
 def test_what_cannot_be_checked_is_named_with_its_reason() -> None:
     class ActsByItsMode(Honest):
         def act(self, obs: AnyArray, rng: np.random.Generator | None = None) -> AnyArray:
