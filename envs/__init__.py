@@ -6,8 +6,10 @@ Importing it registers the Gymnasium ids: `gym.make("preflab.envs:preflab/mujoco
 
 import gymnasium as gym
 
+from preflab.envs.branching import BranchedValue, BranchSettings, branched_value
 from preflab.envs.checks import check_gold_is_hidden
 from preflab.envs.collecting import RandomPolicy, collect
+from preflab.envs.following import Branch, follow
 from preflab.envs.hidden import Gold, HiddenGold, gold, make
 from preflab.envs.rendering import render_states
 from preflab.envs.tasks import TASKS, Task, task
@@ -15,6 +17,7 @@ from preflab.envs.vectors import TaskVecEnv, make_vec
 
 __all__ = [
     "TASKS", "Gold", "HiddenGold", "RandomPolicy", "Task", "TaskVecEnv",
+    "Branch", "BranchSettings", "BranchedValue", "branched_value", "follow",
     "check_gold_is_hidden", "collect", "gold", "make", "make_vec", "render_states", "task",
 ]
 

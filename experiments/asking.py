@@ -67,7 +67,8 @@ def ask(
 ) -> tuple[Answers, AnyArray]:
     """Puts (M,) ordered pairs to the oracle and returns the answers without skips, and all (M,) choices."""
     context: AnswerContext = oracle.context(query_ids)
-    scored_first, scored_second = store.gather(first), store.gather(second)
+    states = "ends" if oracle.needs_sim_states else "none"
+    scored_first, scored_second = store.gather(first, states), store.gather(second, states)
     choice = oracle.answer(scored_first, scored_second, context)
     probabilities = oracle.probabilities(scored_first, scored_second, context)
     kept = choice != Choice.SKIP

@@ -208,6 +208,8 @@ def _record(loop: Loop, state: State) -> dict[str, Any]:
         "reference_source": "the untrained policy of the same seed",
         "padded_share": record.padded_share(stores), "n_weights": getattr(model, "n_weights", None),
         "n_env_steps": state.steps_done, "n_env_steps_collected": state.n_env_steps - state.steps_done,
+        "n_env_steps_oracle": stages.state_value.n_env_steps if stages.state_value else 0,
+        "oracle_share_bootstrapped": stages.state_value.share_bootstrapped if stages.state_value else None,
         "expert_gap": (stages.expert.card.get("gap") if stages.expert else None),
         **load_json(loop.folder / "command.json"),
     }

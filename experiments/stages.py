@@ -23,6 +23,8 @@ GOLD_CONTROLS = ("gold", "shaped-gold")
 CALIBRATION_SEED = 10_000_019  # a β belongs to a task, not to a run: every seed judges with the same human
 N_CALIBRATION_TRAJECTORIES = 12  # of each policy
 N_CALIBRATION_SEGMENTS = 600
+N_BRANCHED_SEGMENTS = {"smoke": 20}  # of the calibration pool, by budget: each costs two branches of hundreds of steps
+N_BRANCHED_SEGMENTS_ELSE = 80  # 3,160 pairs
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Stages:
     expert: experts.Expert | None
     evaluation_env: envs.TaskVecEnv
     tape: list[GoldTape]
+    state_value: envs.BranchedValue | None = None  # where the oracle judges by branching
 
     @property
     def is_fixed_horizon(self) -> bool:
@@ -61,8 +64,10 @@ class Stages:
         return source
 
     def close(self) -> None:
-        """Closes the env."""
+        """Closes the envs."""
         self.evaluation_env.close()
+        if self.state_value is not None:
+            self.state_value.close()
 
 
 def resolve_device(name: str) -> str:
@@ -81,9 +86,7 @@ def check(config: RunConfig) -> str:
     device = resolve_device(config.device)
     envs.task(config.env.name).horizon(config.form)
     expert = find_expert(config)
-    if config.oracle_name == "regret" or config.reward_name == "shaped-gold":
-        require_expert(expert, config)
-    if config.oracle_name == "regret" and config.oracle.regret_form == "expected":
+    if config.oracle_name in oracles.BY_REGRET or config.reward_name == "shaped-gold":
         require_expert(expert, config)
     if config.reward.likelihood != "partial_return":
         raise InvalidArgument("reward.likelihood", "is not available", config.reward.likelihood, "partial_return")
@@ -132,18 +135,32 @@ def build(config: RunConfig, stopwatch: Stopwatch) -> Stages:
     expert = find_expert(config)
     with stopwatch.on("oracle"):
         calibration = calibration_segments(config, evaluation_env, expert)
+        state_value = branched_value(config, expert)
         oracle = oracles.build(
             config.oracle_name, config.oracle, seed=config.seed, calibration=calibration,
-            value=expert.value if expert else None, value_card=expert.card if expert else None,
+            value=expert.value if expert else None, value_card=expert.card if expert else None, state_value=state_value,
             task=config.env.name, form=config.form,
         )
     strategy = oracles.build_strategy(config.strategy.name, config.strategy.candidates_per_query)
     uniform = oracles.build_strategy("uniform")
-    return Stages(config, task, oracle, strategy, uniform, learner, agent, expert, evaluation_env, tape)
+    return Stages(config, task, oracle, strategy, uniform, learner, agent, expert, evaluation_env, tape, state_value)
+
+
+def branched_value(config: RunConfig, expert: experts.Expert | None) -> envs.BranchedValue | None:
+    """Returns V by branching, which the oracle is given; None for oracles that do not branch."""
+    if expert is None or not oracles.needs_sim_states(config.oracle_name, config.oracle):
+        return None
+    settings = envs.BranchSettings(expert.value.gamma, config.oracle.branch_tail, config.oracle.branch_steps)
+    return envs.branched_value(config.env.name, config.form, expert.policy, settings, expert.value)
 
 
 def calibration_segments(config: RunConfig, venv: envs.TaskVecEnv, expert: experts.Expert | None) -> ScoredSegments:
-    """Returns the frozen pool on which β is solved: random, middle and expert segments, as far as there is an expert."""
+    """Returns the frozen pool on which β is solved: random, middle and expert segments, as far as there is an expert.
+
+    An oracle that branches gets fewer of them, with the simulator states at both ends.
+    """
+    is_branched = oracles.needs_sim_states(config.oracle_name, config.oracle)
+    n_segments = N_BRANCHED_SEGMENTS.get(config.budget.name, N_BRANCHED_SEGMENTS_ELSE) if is_branched else N_CALIBRATION_SEGMENTS
     policies: list[tuple[str, Policy]] = [("random", envs.RandomPolicy(venv.action_space))]
     if expert is not None:
         policies += [("middle", expert.middle), ("expert", expert.policy)]
@@ -152,9 +169,9 @@ def calibration_segments(config: RunConfig, venv: envs.TaskVecEnv, expert: exper
     for name, policy in policies:
         rng = generator(CALIBRATION_SEED, "calibration", name)
         venv.seed(small_seed(CALIBRATION_SEED, name))
-        gathered += envs.collect(venv, policy, n_trajectories, rng)
+        gathered += envs.collect(venv, policy, n_trajectories, rng, keep_states=is_branched)
     store = ScoredStore(gathered)
-    return store.gather(subsample(store.store.admissible(config.env.segment_length), N_CALIBRATION_SEGMENTS, "calibration"))
+    return store.gather(subsample(store.store.admissible(config.env.segment_length), n_segments, "calibration"), states="ends")
 
 
 def subsample(index: SegmentIndex, n: int, name: str) -> SegmentIndex:

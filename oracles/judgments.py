@@ -6,11 +6,11 @@ import numpy as np
 
 from preflab.errors import InvalidArgument, Refused
 from preflab.interfaces import ActionValueFunction, Judgment, ValueFunction
+from preflab.networks import in_blocks
 from preflab.types import AnyArray, BoolArray, FloatArray, ScoredSegments, Segments
 
 FORMS = ("realized", "expected")
 WEIGHTINGS = ("uniform", "discounted")
-_BLOCK = 64  # see _in_blocks
 
 
 class PartialReturn(Judgment):
@@ -27,7 +27,7 @@ class PartialReturn(Judgment):
 
     def values(self, scored: ScoredSegments) -> FloatArray:
         """Returns (N,) discounted sums, in units of gold; absorbing steps count 0 whatever gold stands there."""
-        return _weighted_sum(scored.gold_rewards, real_steps(scored.segments), self.gamma)
+        return weighted_sum(scored.gold_rewards, real_steps(scored.segments), self.gamma)
 
     def card(self) -> dict[str, Any]:
         """Returns formula, discount, unit and source."""
@@ -71,15 +71,15 @@ class Regret(Judgment):
         """Returns (N,) minus regret, in units of gold; absorbing steps count 0 whatever gold or V says there."""
         segments = scored.segments
         n, length = len(segments), segments.length
-        at = _in_blocks(self.value_fn.values, _flat(segments.observations)).reshape(n, length + 1)
+        at = in_blocks(self.value_fn.values, _flat(segments.observations)).reshape(n, length + 1)
         if self.form == "expected" and isinstance(self.value_fn, ActionValueFunction):
-            q = _in_blocks(self.value_fn.action_values, _flat(segments.observations[:, :-1]), _flat(segments.actions))
+            q = in_blocks(self.value_fn.action_values, _flat(segments.observations[:, :-1]), _flat(segments.actions))
             steps = q.reshape(n, length) - at[:, :-1]
         else:
             after = np.where(segments.terminated, 0.0, at[:, 1:])
             steps = scored.gold_rewards + self.value_fn.gamma * after - at[:, :-1]
         weight = self.value_fn.gamma if self.weighting == "discounted" else 1.0
-        return _weighted_sum(steps, real_steps(segments), weight)
+        return weighted_sum(steps, real_steps(segments), weight)
 
     def card(self) -> dict[str, Any]:
         """Returns formula, form, weighting, the expert's discount, unit and source."""
@@ -97,7 +97,7 @@ def real_steps(segments: Segments) -> BoolArray:
     return segments.valid & ~segments.absorbing
 
 
-def _weighted_sum(steps: FloatArray, mask: BoolArray, gamma: float) -> FloatArray:
+def weighted_sum(steps: FloatArray, mask: BoolArray, gamma: float) -> FloatArray:
     """Returns (N,) Σ_t γ^t steps_t where `mask`; row by row, so that no sum depends on the other rows."""
     kept = np.ascontiguousarray(np.where(mask, steps, 0.0), dtype=np.float64)
     return np.asarray((kept * gamma ** np.arange(kept.shape[1])).sum(axis=1), dtype=np.float64)
@@ -105,17 +105,3 @@ def _weighted_sum(steps: FloatArray, mask: BoolArray, gamma: float) -> FloatArra
 
 def _flat(array: AnyArray) -> AnyArray:
     return array.reshape(-1, *array.shape[2:])
-
-
-def _in_blocks(function: Any, *inputs: AnyArray) -> FloatArray:
-    """Calls `function` once, on inputs padded to a multiple of `_BLOCK` rows.
-
-    A network's matrix products round differently for ragged row counts, so a segment's value would depend on its batch
-    mates in the last bits (measured with torch 2.13 on CPU: nearly every row judged alone differs; none when padded).
-    """
-    n = len(inputs[0])
-    if not n:
-        return np.zeros(0)
-    rows = np.minimum(np.arange(-(-n // _BLOCK) * _BLOCK), n - 1)
-    padded = inputs if len(rows) == n else tuple(part[rows] for part in inputs)
-    return np.asarray(function(*padded), dtype=np.float64)[:n]

@@ -23,6 +23,7 @@ class ComposedOracle(Oracle):
     ) -> None:
         """Composes an oracle; `notes` are further entries of its card (calibration, accuracy, expert)."""
         self.judgment, self.response, self.seed, self.name = judgment, response, seed, name
+        self.needs_sim_states = judgment.needs_sim_states
         self._notes = dict(notes or {})
         self._stream = key(seed, "oracle")
         self._round = 0

@@ -1,4 +1,4 @@
-"""Oracles by name: `partial_return`, `noisy`, `regret`, each calibrated and with its card."""
+"""Oracles by name: `partial_return`, `noisy`, `regret`, `regret_branching`, each calibrated and with its card."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 
 from preflab.errors import InvalidArgument, Refused, UnknownName
-from preflab.interfaces import Judgment, Response, ValueFunction
+from preflab.interfaces import Judgment, Response, StateValue, ValueFunction
+from preflab.oracles.branching import BranchedRegret
 from preflab.oracles.calibration import Calibration, agreement, rounding, solve_beta
 from preflab.oracles.judgments import FORMS, WEIGHTINGS, PartialReturn, Regret
 from preflab.oracles.oracle import ComposedOracle
 from preflab.oracles.responses import Argmax, Boltzmann, Mistakes
 from preflab.types import FloatArray, ScoredSegments
 
-PRESETS = ("noisy", "partial_return", "regret")
-MISTAKE_RATES = {"noisy": 0.1, "partial_return": 0.0, "regret": 0.0}  # Lee et al. 2021 (B-Pref), Mistake teacher
+PRESETS = ("noisy", "partial_return", "regret", "regret_branching")
+BY_REGRET = ("regret", "regret_branching")  # the second is the first with other settings in its yaml
+VALUES = ("critic", "branching")
+MISTAKE_RATES = {"noisy": 0.1}  # Lee et al. 2021 (B-Pref), Mistake teacher; 0 for others
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class OracleSettings:
         gamma: discount inside the segment for partial return; regret uses the expert's own.
         regret_form: realized or expected.
         regret_weighting: uniform or discounted.
+        regret_by: where regret has V from: critic (the expert's, fitted) or branching (the simulator is restored at both ends
+            of a segment and the expert followed from there; realized form, discounted weights).
+        branch_tail: a branch ends where what is left weighs no more than this, γ^h ≤ branch_tail, γ the expert's own.
+        branch_steps: most steps of a branch; where γ asks for more, the critic stands in for the rest. None: no cap.
     """
 
     target_accuracy: float | None = 0.85  # design.md
@@ -40,6 +47,9 @@ class OracleSettings:
     gamma: float = 1.0  # Christiano et al. 2017
     regret_form: str = "realized"
     regret_weighting: str = "uniform"  # Knox et al. 2022
+    regret_by: str = "critic"
+    branch_tail: float = 0.01
+    branch_steps: int | None = 1000
 
     def __post_init__(self) -> None:
         if (self.target_accuracy is None) == (self.beta is None):
@@ -58,11 +68,25 @@ class OracleSettings:
             raise InvalidArgument("regret_form", "is not known", self.regret_form, ", ".join(FORMS))
         if self.regret_weighting not in WEIGHTINGS:
             raise InvalidArgument("regret_weighting", "is not known", self.regret_weighting, ", ".join(WEIGHTINGS))
+        self._check_branching()
+
+    def _check_branching(self) -> None:
+        if self.regret_by not in VALUES:
+            raise InvalidArgument("regret_by", "is not known", self.regret_by, ", ".join(VALUES))
+        given = (self.regret_form, self.regret_weighting)
+        if self.regret_by == "branching" and given != ("realized", "discounted"):
+            rule = "must be realized and discounted with regret_by=branching: only that sum telescopes to V at both ends"
+            valid = "oracle=regret_branching, or regret_form=realized and regret_weighting=discounted"
+            raise InvalidArgument("regret_form, regret_weighting", rule, given, valid)
+        if not 0 < self.branch_tail < 1:
+            raise InvalidArgument("branch_tail", "must be in (0, 1)", self.branch_tail)
+        if self.branch_steps is not None and self.branch_steps < 1:
+            raise InvalidArgument("branch_steps", "must be at least 1, or null for no cap", self.branch_steps)
 
 
 def build(
     name: str, settings: OracleSettings, *, seed: int, calibration: ScoredSegments, value: ValueFunction | None = None,
-    value_card: Mapping[str, Any] | None = None, task: str, form: str,
+    value_card: Mapping[str, Any] | None = None, state_value: StateValue | None = None, task: str, form: str,
 ) -> ComposedOracle:
     """Builds the oracle `name` for one task and form.
 
@@ -71,36 +95,45 @@ def build(
         settings: how it judges and errs.
         seed: of its answers.
         calibration: the frozen pool that β is solved on and that the card's figures are about.
-        value: the expert's value function; only `regret` uses it.
+        value: the expert's value function; only regret by a critic uses it.
         value_card: the expert's card; its `task` and `form` must be these.
+        state_value: the same expert's value of simulator states; only regret by branching uses it.
         task: name of the task judged.
         form: "fixed" or "terminating".
 
     Raises:
         UnknownName: `name` is no preset.
-        Refused: `regret` without a value, with another task's or form's, or (expected form) without Q; a pool of ties.
+        Refused: regret without a value, with another task's or form's, or (expected form) without Q; a pool of ties.
     """
     if name not in PRESETS:
         raise UnknownName("oracle", name, PRESETS)
     expert = dict(value_card or {})
     judgment: Judgment = PartialReturn(settings.gamma)
-    if name == "regret":
-        judgment = _expert_judgment(settings, value, expert, task, form)
+    if name in BY_REGRET:
+        judgment = _expert_judgment(settings, state_value if settings.regret_by == "branching" else value, expert, task, form)
     values = judgment.values(calibration)
     is_terminated = np.asarray(calibration.segments.terminated.any(axis=1), dtype=np.bool_)
     solved = None if settings.target_accuracy is None else solve_beta(values, is_terminated, settings.target_accuracy)
     response = _response(name, settings, solved)
+    how = _calibration_card(settings, solved, len(values))
+    if isinstance(judgment, BranchedRegret):
+        how |= {"n_env_steps": judgment.value.n_env_steps, "share_bootstrapped": judgment.value.share_bootstrapped}
     notes = {
-        "task": task, "form": form, "calibration": _calibration_card(settings, solved, len(values)),
+        "task": task, "form": form, "calibration": how,
         "accuracy": agreement(values, is_terminated, response), "judged_spread": float(values.std()),
     }
-    if name == "regret":
+    if name in BY_REGRET:
         notes |= _regret_notes(values, expert, calibration.segments.length)
     return ComposedOracle(judgment, response, seed=seed, name=name, notes=notes)
 
 
+def needs_sim_states(name: str, settings: OracleSettings) -> bool:
+    """Returns whether the oracle `name` will need simulator states, as its `needs_sim_states` says once it is built."""
+    return name in BY_REGRET and settings.regret_by == "branching"
+
+
 def _expert_judgment(
-    settings: OracleSettings, value: ValueFunction | None, expert: Mapping[str, Any], task: str, form: str
+    settings: OracleSettings, value: ValueFunction | StateValue | None, expert: Mapping[str, Any], task: str, form: str
 ) -> Judgment:
     if value is None:
         arguments = "" if form == "fixed" else f" ARGS=form={form}"
@@ -114,13 +147,15 @@ def _expert_judgment(
             f"the expert of {own[0]} (form={own[1]}) cannot judge {task} (form={form}) by regret: its value function "
             f"is about other episodes; use the expert of that task and form, or run `make experts ENV={task}`"
         )
-    return Regret(value, settings.regret_form, settings.regret_weighting)
+    if isinstance(value, ValueFunction):
+        return Regret(value, settings.regret_form, settings.regret_weighting)
+    return BranchedRegret(value)
 
 
 def _response(name: str, settings: OracleSettings, solved: Calibration | None) -> Response:
     beta = solved.beta if solved is not None else float(settings.beta or 0.0)
     response: Response = Argmax() if math.isinf(beta) else Boltzmann(beta)
-    rate = MISTAKE_RATES[name] if settings.mistake_rate is None else settings.mistake_rate
+    rate = MISTAKE_RATES.get(name, 0.0) if settings.mistake_rate is None else settings.mistake_rate
     return Mistakes(response, rate) if rate > 0 else response
 
 

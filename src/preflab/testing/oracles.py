@@ -51,7 +51,7 @@ class World:
     """A finite MDP with segments of it, and pairs of different segments.
 
     Attributes:
-        mdp: the dynamics and gold behind the segments; observations are state numbers.
+        mdp: the dynamics and gold behind the segments; observations are state numbers, and so are simulator states (S = 1).
         pool: (N,) different segments, some of them padded after a true termination.
         first: (M,) rows of `pool`.
         second: (M,) rows of `pool`, none the same segment as in `first`.
@@ -99,7 +99,8 @@ def one_step_world(mdp: TabularMDP) -> tuple[ScoredSegments, FloatArray, IntArra
     n = len(state)
     real = np.ones((n, 1), dtype=np.bool_)
     segments = Segments(np.stack([state, after], axis=1), action[:, None], real, ~real, mdp.terminal[after][:, None])
-    scored = ScoredSegments(segments, mdp.rewards[possible][:, None], np.zeros((n, 1, 1)))
+    sim_states = segments.observations[..., None].astype(np.float64)
+    scored = ScoredSegments(segments, mdp.rewards[possible][:, None], np.zeros((n, 1, 1)), sim_states)
     return scored, mdp.transitions[possible], state * mdp.n_actions + action
 
 
@@ -219,9 +220,11 @@ def law_inputs_are_left_alone(make: MakeOracle, world: World) -> None:
     """No array given to the oracle is written to."""
     segments = world.pool.segments[np.arange(len(world.pool))]  # rows by number are a copy
     gold = np.where(segments.absorbing, 7.0, world.pool.gold_rewards)  # so that blanking padding in place shows
-    pool = ScoredSegments(segments, gold, world.pool.factors.copy())
+    states = None if world.pool.sim_states is None else world.pool.sim_states.copy()
+    pool = ScoredSegments(segments, gold, world.pool.factors.copy(), states)
     names = ("observations", "actions", "valid", "absorbing", "terminated")
     arrays = [*(getattr(segments, name) for name in names), pool.gold_rewards, pool.factors]
+    arrays += [] if states is None else [states]
     before = [array.copy() for array in arrays]
     _use(make(world.mdp), pool)
     is_same = all(np.array_equal(old, new) for old, new in zip(before, arrays, strict=True))
@@ -332,4 +335,5 @@ def _trajectory(mdp: TabularMDP, q: FloatArray, epsilon: float, rng: np.random.G
         states.append(int(rng.choice(mdp.n_states, p=mdp.transitions[states[-1], actions[-1]])))
     path, acts = np.array(states), np.array(actions)
     gold = mdp.rewards[path[:-1], acts, path[1:]]
-    return ScoredTrajectory(Trajectory(path, acts, bool(mdp.terminal[path[-1]])), gold, gold[:, None])
+    trajectory = Trajectory(path, acts, bool(mdp.terminal[path[-1]]))
+    return ScoredTrajectory(trajectory, gold, gold[:, None], path[:, None].astype(np.float64))
