@@ -20,6 +20,7 @@ from preflab.experiments.config import RunConfig, compose_run, from_tree
 from preflab.experiments.evaluation import EVALUATION_SEED, distance_to_reference
 from preflab.experiments.loop import Loop, start
 from preflab.experiments.stages import check
+from preflab.experiments.users import user_figures
 from preflab.rewards.metrics import calibration
 from preflab.storage import load_json, save_arrays, save_json, save_tensors, save_text
 from preflab.types import FloatArray, ScoredStore
@@ -201,6 +202,7 @@ def _record(loop: Loop, state: State) -> dict[str, Any]:
     for name in ("heldout_accuracy", "best_possible_accuracy", "best_possible_low", "best_possible_high",
                  "heldout_log_loss", "calibration_error", "brier"):
         row[name] = last.get(name)
+    row |= user_figures(stages.oracle, state.history, model, state.heldout, state.heldout_answers)
     kl = _kl(loop, ScoredStore(stochastic))
     row |= {
         "reward_distance": distance, "reward_distance_kind": "pearson, single held-out steps" if distance is not None else None,

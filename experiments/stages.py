@@ -88,6 +88,8 @@ def check(config: RunConfig) -> str:
     expert = find_expert(config)
     if config.oracle_name in oracles.BY_REGRET or config.reward_name == "shaped-gold":
         require_expert(expert, config)
+    if config.oracle_name == "pluralistic":
+        oracles.check_humans(config.oracle.humans, envs.task(config.env.name).factor_names, config.env.name)
     if config.reward.likelihood != "partial_return":
         raise InvalidArgument("reward.likelihood", "is not available", config.reward.likelihood, "partial_return")
     if config.env.segment_length > envs.task(config.env.name).horizon(config.form):
@@ -139,7 +141,7 @@ def build(config: RunConfig, stopwatch: Stopwatch) -> Stages:
         oracle = oracles.build(
             config.oracle_name, config.oracle, seed=config.seed, calibration=calibration,
             value=expert.value if expert else None, value_card=expert.card if expert else None, state_value=state_value,
-            task=config.env.name, form=config.form,
+            factor_names=task.factor_names, task=config.env.name, form=config.form,
         )
     strategy = oracles.build_strategy(config.strategy.name, config.strategy.candidates_per_query)
     uniform = oracles.build_strategy("uniform")

@@ -1,10 +1,12 @@
-"""How a human values a segment: by what it earned (partial return), or by what it lost against an expert (regret)."""
+"""How a human values a segment: by what it earned, all in all or factor by factor, or by what it lost against an expert."""
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from preflab.errors import InvalidArgument, Refused
+from preflab.errors import InvalidArgument, Refused, UnknownName
 from preflab.interfaces import ActionValueFunction, Judgment, ValueFunction
 from preflab.networks import in_blocks
 from preflab.types import AnyArray, BoolArray, FloatArray, ScoredSegments, Segments
@@ -34,6 +36,45 @@ class PartialReturn(Judgment):
         return {
             "kind": "partial_return", "formula": "sum over real steps of gamma^t * gold reward", "gamma": self.gamma,
             "unit": "gold", "source": "Christiano et al. 2017, https://arxiv.org/abs/1706.03741",
+        }
+
+
+class WeightedFactors(Judgment):
+    """Values a segment by Σ_t γ^t Σ_f w_f factor_f over the steps that really happened: one human's own weights on gold's parts.
+
+    Weights of 1 are partial return where the factors sum to gold.
+    """
+
+    def __init__(self, weights: Mapping[str, float], factor_names: Sequence[str], gamma: float = 1.0) -> None:
+        """Weighs the factors by name; those not named weigh 0.
+
+        Raises:
+            UnknownName: a weight for a factor that is not in `factor_names`.
+            InvalidArgument: a weight that is not finite, all of them 0, or `gamma` outside [0, 1].
+        """
+        for name, weight in weights.items():
+            if name not in factor_names:
+                raise UnknownName("weights", name, factor_names)
+            if not math.isfinite(weight):
+                raise InvalidArgument(f"weights.{name}", "must be finite", weight)
+        if not any(weights.values()):
+            raise InvalidArgument("weights", "must hold one that is not 0", dict(weights), ", ".join(factor_names))
+        if not 0 <= gamma <= 1:
+            raise InvalidArgument("gamma", "must be in [0, 1]", gamma)
+        self.weights = {name: float(weights.get(name, 0.0)) for name in factor_names}
+        self.gamma = float(gamma)
+
+    def values(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (N,) discounted weighted sums; absorbing steps count 0 whatever stands there."""
+        steps = (scored.factors * np.array(list(self.weights.values()))).sum(axis=2)
+        return weighted_sum(steps, real_steps(scored.segments), self.gamma)
+
+    def card(self) -> dict[str, Any]:
+        """Returns formula, weights, discount, unit and source."""
+        return {
+            "kind": "weighted_factors", "formula": "sum over real steps of gamma^t * sum over factors of weight * factor",
+            "weights": self.weights, "gamma": self.gamma, "unit": "gold, weighted",
+            "source": "preflab; humans who differ: Poddar et al. 2024, https://arxiv.org/abs/2408.10075",
         }
 
 

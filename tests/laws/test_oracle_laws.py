@@ -7,9 +7,11 @@ import pytest
 from preflab import oracles
 from preflab.experts import TabularExpert
 from preflab.interfaces import Oracle
+from preflab.oracles import Human
 from preflab.tabular import TabularMDP
 from preflab.testing import LawBroken
 from preflab.testing.oracles import (
+    FACTOR_NAMES,
     ORACLE_LAWS,
     REGRET_LAWS,
     Law,
@@ -24,6 +26,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "partial_return": {"gamma": 1.0}, "noisy": {"gamma": 0.9}, "regret": {},
     "regret expected": {"regret_form": "expected"}, "regret discounted": {"regret_weighting": "discounted"},
     "regret_branching": {"regret_by": "branching", "regret_weighting": "discounted"},
+    "pluralistic": {"humans": (Human("a", 0.5, {"one": 1}), Human("b", 0.3, {"other": 2}), Human("c", 0.2, {"one": -1}))},
 }
 WORLD = random_world()
 
@@ -59,7 +62,7 @@ class Preset:
         return oracles.build(
             self.name.split()[0], settings, seed=seed, calibration=regolded(WORLD.pool, mdp), value=TabularExpert(mdp),
             state_value=ExactStateValue(mdp), value_card={"task": "random", "form": "terminating"}, task="random",
-            form="terminating",
+            form="terminating", factor_names=FACTOR_NAMES,
         )
 
 
