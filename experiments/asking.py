@@ -34,7 +34,7 @@ class Answers:
 
     Attributes:
         comparisons: what the learner gets (training) or is measured on (held out); skips are absent.
-        probabilities: (M, 4) of the oracle for each comparison kept.
+        probabilities: (M, 4) of the oracle for each comparison kept, averaged over who might have answered.
     """
 
     comparisons: Comparisons
@@ -72,9 +72,10 @@ def ask(
 ) -> tuple[Answers, AnyArray]:
     """Puts (M,) ordered pairs to the oracle and returns the answers without skips, and all (M,) choices."""
     context: AnswerContext = oracle.context(query_ids)
-    scored_first, scored_second = store.gather(first), store.gather(second)
+    states = "ends" if oracle.needs_sim_states else "none"
+    scored_first, scored_second = store.gather(first, states), store.gather(second, states)
     choice = oracle.answer(scored_first, scored_second, context)
-    probabilities = oracle.probabilities(scored_first, scored_second, context)
+    probabilities = oracle.marginal_probabilities(scored_first, scored_second, query_ids)  # no learner uses annotators yet
     kept = choice != Choice.SKIP
     comparisons = Comparisons(
         first[kept], second[kept], choice[kept], context.annotator[kept], context.round[kept], np.ones(int(kept.sum())),

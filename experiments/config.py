@@ -314,6 +314,8 @@ def _as_override(value: object) -> str:
         return "null"
     if isinstance(value, list):
         return "[" + ",".join(_as_override(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_as_override(item)}" for key, item in value.items()) + "}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -22,7 +22,7 @@ from preflab.experiments.progress import Progress, Stopwatch
 from preflab.experiments.stages import Stages, build, reference_state, subsample
 from preflab.interfaces import LearnerContext, RewardModel
 from preflab.seeding import generator, small_seed
-from preflab.types import ScoredStore, ScoredTrajectory
+from preflab.types import AnyArray, ScoredStore, ScoredTrajectory
 
 REPORT_SECONDS, VIDEO_SECONDS = 2.0, 8.0  # roughly what comes after the last round, for the ETA
 N_ANCHOR_SEGMENTS = 500
@@ -60,7 +60,9 @@ class Loop:
     def begin(self) -> State:
         """Returns the state before the first round: the untrained agent, measured."""
         none = Answers.empty(self.config.env.segment_length)
-        state = State(0, 0, 0, self.stages.agent.state(), None, ScoredStore(), ScoredStore(), none, none)
+        state = State(
+            0, 0, 0, self.stages.agent.state(), None, ScoredStore(), ScoredStore(), none, none, oracle_memory=self.oracle_memory(),
+        )
         state = replace(state, history=(self.measured(state, None, 0.0),))
         return self.explored(state) if self.config.budget.label_free_steps else state
 
@@ -84,10 +86,16 @@ class Loop:
         return replace(state, history=(*state.history, row))
 
     def restore(self, state: State) -> None:
-        """Puts `state` into the agent and the learner."""
+        """Puts `state` into the agent, the learner and what the oracle remembers."""
         self.stages.agent.load_state(state.agent)
         if self.stages.learner is not None and state.learner is not None:
             self.stages.learner.load_state(state.learner)
+        if self.stages.state_value is not None:
+            self.stages.state_value.load_state(state.oracle_memory)
+
+    def oracle_memory(self) -> dict[str, AnyArray]:
+        """Returns the values of states that the oracle has paid for; empty unless it branches."""
+        return self.stages.state_value.state() if self.stages.state_value is not None else {}
 
     def model(self, state: State) -> RewardModel | None:
         """Returns the learned reward model; None before the first fit and for gold controls."""
@@ -98,17 +106,20 @@ class Loop:
         self.progress.enter("collect")
         budget, r = self.config.budget, state.round
         rng = generator(self.config.seed, "collect", r)
+        is_branched = self.stages.oracle.needs_sim_states
         with self.watch.on("env"):
             made = self.stages.collect(
-                self.stages.agent, budget.n_collect, small_seed(self.config.seed, "collect", r), rng, self.config.video
+                self.stages.agent, budget.n_collect, small_seed(self.config.seed, "collect", r), rng,
+                keep_states=self.config.video or is_branched,
             )
         kept, heldout = asking.split_heldout(made, budget.heldout_share, generator(self.config.seed, "split", r))
         n_steps = sum(len(item.trajectory) for item in made)
-        plain = replace(
-            state, pool=state.pool.extended(_plain(kept)), heldout=state.heldout.extended(_plain(heldout)),
+        pooled = [part if is_branched else _plain(part) for part in (kept, heldout)]
+        grown = replace(
+            state, pool=state.pool.extended(pooled[0]), heldout=state.heldout.extended(pooled[1]),
             n_env_steps=state.n_env_steps + n_steps,
         )
-        return plain, {False: ScoredStore(kept), True: ScoredStore(heldout)}
+        return grown, {False: ScoredStore(kept), True: ScoredStore(heldout)}
 
     def asked(self, state: State, fresh: dict[bool, ScoredStore]) -> State:
         """Chooses this round's queries and puts them to the oracle; a gold control asks nothing."""
@@ -141,7 +152,7 @@ class Loop:
             films.append(film.keep(source, r, generator(seed, "film", name, r)))
         return replace(
             state, answers=grown[False], heldout_answers=grown[True], ledger=ledger, films=film.join(films),
-            oracle_stats=(*state.oracle_stats, stats),
+            oracle_stats=(*state.oracle_stats, stats), oracle_memory=self.oracle_memory(),
         )
 
     def fitted(self, state: State) -> State:

@@ -18,7 +18,8 @@ from preflab.storage import load_json
 from preflab.types import Choice, FloatArray, ScoredStore
 
 BASELINES = Path(__file__).parent / "baselines.json"
-MATCHED_LIKELIHOOD = {"partial_return": "partial_return", "noisy": "partial_return", "regret": "regret"}
+MATCHED_LIKELIHOOD = {"partial_return": "partial_return", "noisy": "partial_return", "regret": "regret",
+                      "regret_branching": "regret", "pluralistic": "weights by annotator"}
 
 
 def heldout_figures(model: RewardModel | None, store: ScoredStore, answers: Answers) -> dict[str, Any]:

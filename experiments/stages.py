@@ -27,6 +27,8 @@ GOLD_CONTROLS = ("gold", "shaped-gold")
 CALIBRATION_SEED = 10_000_019  # a β belongs to a task, not to a run: every seed judges with the same human
 N_CALIBRATION_TRAJECTORIES = 12  # of each policy
 N_CALIBRATION_SEGMENTS = 600
+N_BRANCHED_SEGMENTS = {"smoke": 20}  # of the calibration pool, by budget: each costs two branches of hundreds of steps
+N_BRANCHED_SEGMENTS_ELSE = 80  # 3,160 pairs
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Stages:
     expert: experts.Expert | None
     evaluation_env: envs.TaskVecEnv
     tape: list[GoldTape]
+    state_value: envs.BranchedValue | None = None  # where the oracle judges by branching
 
     @property
     def is_fixed_horizon(self) -> bool:
@@ -67,8 +70,10 @@ class Stages:
         return source
 
     def close(self) -> None:
-        """Closes the env."""
+        """Closes the envs."""
         self.evaluation_env.close()
+        if self.state_value is not None:
+            self.state_value.close()
 
 
 def resolve_device(name: str) -> str:
@@ -90,10 +95,10 @@ def check(config: RunConfig) -> str:
     spaces = _spaces if config.env.id is None else _spaces.__wrapped__  # a user's own may change under its name
     agents.check(config.agent, *spaces(config.env.name, config.form), config.kl)
     expert = find_expert(config)
-    if config.oracle_name == "regret" or config.reward_name == "shaped-gold":
+    if config.oracle_name in oracles.BY_REGRET or config.reward_name == "shaped-gold":
         require_expert(expert, config)
-    if config.oracle_name == "regret" and config.oracle.regret_form == "expected":
-        require_expert(expert, config)
+    if config.oracle_name == "pluralistic":
+        oracles.check_humans(config.oracle.humans, envs.task(config.env.name).factor_names, config.env.name)
     if config.reward.likelihood != "partial_return":
         raise InvalidArgument("reward.likelihood", "is not available", config.reward.likelihood, "partial_return")
     if config.env.segment_length > envs.task(config.env.name).horizon(config.form):
@@ -184,18 +189,32 @@ def build(config: RunConfig, stopwatch: Stopwatch) -> Stages:
     expert = find_expert(config)
     with stopwatch.on("oracle"):
         calibration = calibration_segments(config, evaluation_env, expert)
+        state_value = branched_value(config, expert)
         oracle = oracles.build(
             config.oracle_name, config.oracle, seed=config.seed, calibration=calibration,
-            value=expert.value if expert else None, value_card=expert.card if expert else None,
-            task=config.env.name, form=config.form,
+            value=expert.value if expert else None, value_card=expert.card if expert else None, state_value=state_value,
+            factor_names=task.factor_names, task=config.env.name, form=config.form,
         )
     strategy = oracles.build_strategy(config.strategy.name, config.strategy.candidates_per_query)
     uniform = oracles.build_strategy("uniform")
-    return Stages(config, task, oracle, strategy, uniform, learner, agent, expert, evaluation_env, tape)
+    return Stages(config, task, oracle, strategy, uniform, learner, agent, expert, evaluation_env, tape, state_value)
+
+
+def branched_value(config: RunConfig, expert: experts.Expert | None) -> envs.BranchedValue | None:
+    """Returns V by branching, which the oracle is given; None for oracles that do not branch."""
+    if expert is None or not oracles.needs_sim_states(config.oracle_name, config.oracle):
+        return None
+    settings = envs.BranchSettings(expert.value.gamma, config.oracle.branch_tail, config.oracle.branch_steps)
+    return envs.branched_value(config.env.name, config.form, expert.policy, settings, expert.value)
 
 
 def calibration_segments(config: RunConfig, venv: envs.TaskVecEnv, expert: experts.Expert | None) -> ScoredSegments:
-    """Returns the frozen pool on which β is solved: random, middle and expert segments, as far as there is an expert."""
+    """Returns the frozen pool on which β is solved: random, middle and expert segments, as far as there is an expert.
+
+    An oracle that branches gets fewer of them, with the simulator states at both ends.
+    """
+    is_branched = oracles.needs_sim_states(config.oracle_name, config.oracle)
+    n_segments = N_BRANCHED_SEGMENTS.get(config.budget.name, N_BRANCHED_SEGMENTS_ELSE) if is_branched else N_CALIBRATION_SEGMENTS
     policies: list[tuple[str, Policy]] = [("random", envs.RandomPolicy(venv.action_space))]
     if expert is not None:
         policies += [("middle", expert.middle), ("expert", expert.policy)]
@@ -204,9 +223,9 @@ def calibration_segments(config: RunConfig, venv: envs.TaskVecEnv, expert: exper
     for name, policy in policies:
         rng = generator(CALIBRATION_SEED, "calibration", name)
         venv.seed(small_seed(CALIBRATION_SEED, name))
-        gathered += envs.collect(venv, policy, n_trajectories, rng)
+        gathered += envs.collect(venv, policy, n_trajectories, rng, keep_states=is_branched)
     store = ScoredStore(gathered)
-    return store.gather(subsample(store.store.admissible(config.env.segment_length), N_CALIBRATION_SEGMENTS, "calibration"))
+    return store.gather(subsample(store.store.admissible(config.env.segment_length), n_segments, "calibration"), states="ends")
 
 
 def subsample(index: SegmentIndex, n: int, name: str) -> SegmentIndex:

@@ -48,7 +48,13 @@ class AnswerContext:
 
 
 class Judgment(abc.ABC):
-    """How a human values a segment."""
+    """How a human values a segment.
+
+    Attributes:
+        needs_sim_states: whether `values` reads the simulator states at both ends of a segment.
+    """
+
+    needs_sim_states: bool = False
 
     @abc.abstractmethod
     def values(self, scored: ScoredSegments) -> FloatArray:
@@ -76,6 +82,7 @@ class Oracle(abc.ABC):
 
     name: str
     n_annotators: int = 1
+    needs_sim_states: bool = False  # whoever asks must then keep the simulator states at both ends of every segment
 
     @abc.abstractmethod
     def context(self, query_ids: npt.ArrayLike) -> AnswerContext:
@@ -227,6 +234,30 @@ class ActionValueFunction(Protocol):
 
     def action_values(self, obs: AnyArray, actions: AnyArray) -> FloatArray:
         """Returns Q(s, a), (N,), for (N, *obs) and (N, *act)."""
+        ...
+
+
+class StateValue(Protocol):
+    """An expert's value of simulator states, found by branching: restored, and followed by the deterministic expert."""
+
+    gamma: float
+
+    @property
+    def n_env_steps(self) -> int:
+        """Environment steps that the values so far have cost; every different state is paid for once."""
+        ...
+
+    @property
+    def share_bootstrapped(self) -> float:
+        """Share of the different states so far where a critic stood in for what lay beyond a cap of steps."""
+        ...
+
+    def values_of_states(self, states: FloatArray) -> FloatArray:
+        """Returns V, (N,), in units of gold and without a time limit, of states (N, S) that are no terminals. Pure."""
+        ...
+
+    def card(self) -> dict[str, Any]:
+        """Returns how far a branch goes, and what comes after."""
         ...
 
 

@@ -14,7 +14,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from preflab.agents import OffPolicyAgent, PPOAgent, PPOSettings, SB3Settings, actor
+from preflab.agents import PPOAgent, PPOSettings, actor
 from preflab.errors import Refused
 from preflab.interfaces import RewardSource
 from preflab.testing import AgentCase, LawBroken, check_agent
@@ -734,26 +734,6 @@ def test_each_law_has_a_liar() -> None:
 
 def test_the_honest_agent_keeps_every_law() -> None:
     assert check_agent(Honest, CASE) == {}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("is_discrete", [False, True], ids=["continuous", "discrete"])
-def test_ppo_keeps_every_law(is_discrete: bool) -> None:
-    settings = replace(SETTINGS, normalize_obs=True)
-    case = replace(CASE, is_discrete=is_discrete)
-    assert check_agent(lambda make_vec, seed: PPOAgent(make_vec, settings, seed=seed), case) == {}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", ["stable_baselines3.SAC", "sb3_contrib.TQC"])
-def test_off_policy_agents_keep_every_law(path: str) -> None:
-    settings = SB3Settings.from_mapping({
-        "path": path, "n_envs": 2, "hidden": (32, 32), "learning_rate": 3e-3, "learning_starts": 16, "batch_size": 64,
-        "report_every": 16, "gamma": 0.5,
-    })
-    case = replace(CASE, is_on_policy=False, sb3_class=settings.algorithm, n_learning_steps=512)
-    silent = check_agent(lambda make_vec, seed: OffPolicyAgent(make_vec, settings, seed=seed), case)
-    assert silent == {}
 
 
 def test_what_cannot_be_checked_is_named_with_its_reason() -> None:
