@@ -76,11 +76,12 @@ def test_a_cap_on_branches_is_counted_in_the_record(tmp_path: Path) -> None:
     assert record["oracle_share_bootstrapped"] == 1.0 and record["n_env_steps_oracle"] % 5 == 0
 
 
-def test_branching_can_be_asked_of_regret_by_name_and_needs_an_expert() -> None:
+def test_branching_can_be_asked_of_regret_by_name_and_needs_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, _ = compose_run(["env=pendulum", "oracle=regret", "oracle.regret_by=branching", "oracle.regret_weighting=discounted"])
     assert config.oracle.regret_by == "branching"
     with pytest.raises(InvalidArgument, match=r"oracle=regret_branching"):
         compose_run(["env=pendulum", "oracle=regret", "oracle.regret_by=branching"])
+    monkeypatch.setattr("preflab.experts.FOLDER", tmp_path)
     with pytest.raises(Refused, match="make experts ENV=mujoco-swimmer"):
         check(compose_run(["env=mujoco-swimmer", "oracle=regret_branching"])[0])
 
