@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +59,10 @@ class Judged:
 
 def policies(config: RunConfig, expert: Expert, venv: envs.TaskVecEnv) -> dict[str, Policy]:
     """Returns the four policies by name; the second is the agent as a run of the preset begins."""
-    settings = {item.name: getattr(config.agent, item.name) for item in fields(config.agent)}
-
     def make(n_envs: int, seed: int) -> envs.TaskVecEnv:
         return envs.make_vec(config.env.name, config.form, n_envs, seed)
 
-    initial = agents.build(config.agent_name, settings, make, seed=small_seed(config.seed, "agent"), device="cpu")
+    initial = agents.build(config.agent, make, seed=small_seed(config.seed, "agent"), device="cpu")
     return {"random": envs.RandomPolicy(venv.action_space), "initial": initial, "middle": expert.middle, "expert": expert.policy}
 
 
