@@ -29,7 +29,7 @@ STAMP := $(VENV)/.installed-$(HASH)
 # Two cores are filled by two test processes, each with one thread.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --durations=10
 
-.PHONY: help list experiment experts compare tensorboard test test-slow check build
+.PHONY: help list experiment experts compare baselines tensorboard notebook test test-slow check build
 
 help: ## Shows every target and the variables that it takes.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -50,8 +50,14 @@ experts: $(STAMP) ## Trains (or goes on training) the expert of ENV on gold.
 compare: $(STAMP) ## Compares finished runs: RUNS='runs/… runs/…'.
 	$(PY) -m preflab.experiments.compare $(RUNS)
 
+baselines: $(STAMP) ## Adds finished runs of REWARD=gold (and constant) to the shipped baselines: RUNS='runs/… runs/…'.
+	$(PY) -m preflab.experiments.baselines $(RUNS)
+
 tensorboard: $(STAMP) ## Shows the curves of everything under runs/.
 	$(PY) -m tensorboard.main --logdir runs
+
+notebook: $(STAMP) ## Runs examples/first_run.ipynb again (two minutes) and keeps what it prints and shows.
+	OMP_NUM_THREADS=1 $(PY) examples/execute.py examples/first_run.ipynb
 
 test: $(STAMP) ## Runs the fast tests (three minutes on two cores).
 	$(PYTEST) -m "not slow" -n 2 --dist worksteal $(ARGS)

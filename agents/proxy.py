@@ -4,6 +4,7 @@
 at its end, adds the scores to SB3's buffer and recomputes the advantages. SB3 itself is not modified.
 """
 
+import abc
 import time
 from typing import Any
 
@@ -32,12 +33,14 @@ class ProxyVecEnv(VecEnvWrapper):
     def __init__(self, venv: VecEnv, n_steps: int) -> None:
         """Records up to `n_steps` steps of every environment of `venv` between two calls of `take_rollout`.
 
+        With 0 it hides rewards and infos but records nothing: a replay buffer does.
+
         Raises:
-            InvalidArgument: `n_steps` < 1, or a space is not supported.
+            InvalidArgument: `n_steps` < 0, or a space is not supported.
         """
         super().__init__(venv)
-        if n_steps < 1:
-            raise InvalidArgument("n_steps", "must be at least 1", n_steps)
+        if n_steps < 0:
+            raise InvalidArgument("n_steps", "must be at least 0", n_steps)
         observations.check(venv.observation_space, "observation_space")
         if not isinstance(venv.action_space, spaces.Box | spaces.Discrete):
             raise InvalidArgument("action_space", "must be Box or Discrete", venv.action_space)
@@ -65,10 +68,11 @@ class ProxyVecEnv(VecEnvWrapper):
         """
         if self._current_obs is None:
             raise Refused("ProxyVecEnv steps before its first reset; call reset()")
-        if self._n_taken == self.n_recorded_steps:
-            raise Refused(f"ProxyVecEnv has recorded its {self.n_recorded_steps} steps; call take_rollout() now")
-        self._obs[self._n_taken] = self._current_obs
-        self._actions[self._n_taken] = actions
+        if self.n_recorded_steps:
+            if self._n_taken == self.n_recorded_steps:
+                raise Refused(f"ProxyVecEnv has recorded its {self.n_recorded_steps} steps; call take_rollout() now")
+            self._obs[self._n_taken] = self._current_obs
+            self._actions[self._n_taken] = actions
         self.venv.step_async(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -80,19 +84,21 @@ class ProxyVecEnv(VecEnvWrapper):
         started = time.perf_counter()
         new_obs, _, dones, infos = self.venv.step_wait()
         self.env_seconds += time.perf_counter() - started
-        obs = self._packed(new_obs)
-        step, self._n_taken = self._n_taken, self._n_taken + 1
-        self._next_obs[step] = obs
+        obs, is_recording = self._packed(new_obs), self.n_recorded_steps > 0
+        step = self._n_taken
+        if is_recording:
+            self._next_obs[step], self._dones[step] = obs, dones
+            self._n_taken += 1
         shown: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(dones):
             final_obs = infos[i].get("terminal_observation")
             if final_obs is None:
                 raise Refused(f"{self.venv} ended an episode without the info 'terminal_observation'")
             is_truncated = bool(infos[i].get("TimeLimit.truncated", False))
-            self._next_obs[step, i] = self._packed(final_obs)
-            self._terminated[step, i] = not is_truncated
+            if is_recording:
+                self._next_obs[step, i] = self._packed(final_obs)
+                self._terminated[step, i] = not is_truncated
             shown[i] = {"terminal_observation": final_obs, "TimeLimit.truncated": is_truncated}
-        self._dones[step] = dones
         self._current_obs = obs.copy()
         return new_obs, np.zeros(self.num_envs, dtype=np.float32), dones, shown
 
@@ -100,8 +106,7 @@ class ProxyVecEnv(VecEnvWrapper):
         """Returns the (steps · n_envs) transitions since the last call, in (step, env) order, and starts afresh.
 
         Observations are raw, and structured for a Dict (see `preflab.observations`); `next_obs` is the real final
-        observation where an episode ended; `terminated` is False
-        where a time limit cut it.
+        observation where an episode ended; `terminated` is False where a time limit cut it.
         """
         n_steps = self._n_taken
         arrays = (self._obs, self._actions, self._next_obs, self._terminated)
@@ -126,6 +131,20 @@ class ProxyVecEnv(VecEnvWrapper):
         self._dones: BoolArray = np.zeros(shape, dtype=np.bool_)
 
 
+class Penalty(abc.ABC):
+    """What an agent pays besides the proxy."""
+
+    @abc.abstractmethod
+    def on_rollout(self, policy: Any, buffer: RolloutBuffer, raw_obs: AnyArray) -> npt.NDArray[np.float32]:
+        """Returns (n_steps, n_envs) what the rewards of the full `buffer` lose.
+
+        Args:
+            policy: that collected it.
+            buffer: SB3's.
+            raw_obs: (n_steps · n_envs, *obs) its observations as the env gave them, in (step, env) order.
+        """
+
+
 class ProxyRewardCallback(BaseCallback):
     """Scores a full rollout in one batch, adds the scores to SB3's buffer and recomputes returns and advantages.
 
@@ -133,9 +152,12 @@ class ProxyRewardCallback(BaseCallback):
     reinforcement learning", https://arxiv.org/abs/1712.00378), which is why scores are added and never assigned.
     """
 
-    def __init__(self, proxy_env: ProxyVecEnv, source: RewardSource, scale: float = 1.0) -> None:
-        """Scores what `proxy_env` records with `source`; the agent gets `scale` times the scores."""
+    def __init__(
+        self, proxy_env: ProxyVecEnv, source: RewardSource, scale: float = 1.0, penalty: "Penalty | None" = None
+    ) -> None:
+        """Scores what `proxy_env` records with `source`; the agent gets `scale` times the scores, less the penalty."""
         super().__init__()
+        self.penalty = penalty
         self.scale = np.float32(scale)
         self.proxy_env = proxy_env
         self.source = source
@@ -155,7 +177,10 @@ class ProxyRewardCallback(BaseCallback):
         buffer: RolloutBuffer = self.locals["rollout_buffer"]
         self.last_rewards = rewards.reshape(buffer.rewards.shape)
         self.last_dones = self.proxy_env.last_dones
-        self._give(buffer, self.scale * self.last_rewards)
+        given = self.scale * self.last_rewards
+        if self.penalty is not None:
+            given = given - self.penalty.on_rollout(self.model.policy, buffer, transitions.obs)
+        self._give(buffer, given)
 
     def _give(self, buffer: RolloutBuffer, rewards: npt.NDArray[np.float32]) -> None:
         """Adds (n_steps, n_envs) `rewards` to the buffer's and brings what SB3 derived from them up to date."""

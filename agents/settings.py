@@ -3,8 +3,10 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from preflab.errors import InvalidArgument, UnknownName
@@ -95,6 +97,24 @@ class PPOSettings:
         """Transitions in one rollout, n_steps · n_envs."""
         return self.n_steps * self.n_envs
 
+    @property
+    def algorithm(self) -> type[PPO]:
+        """SB3's class."""
+        return PPO
+
+    def keywords(self) -> dict[str, Any]:
+        """Returns the arguments of SB3's class but for policy, env, seed and device."""
+        shared = (
+            "learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "ent_coef",
+            "vf_coef", "max_grad_norm", "target_kl",
+        )
+        hidden = list(self.hidden)
+        policy = {
+            "net_arch": {"pi": hidden, "vf": list(hidden)}, "activation_fn": ACTIVATIONS[self.activation],
+            "log_std_init": self.log_std_init,
+        }
+        return {**{name: getattr(self, name) for name in shared}, "policy_kwargs": policy}
+
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> Self:
         """Returns the settings that `settings` names, defaults elsewhere; an unknown name is refused."""
@@ -105,17 +125,58 @@ class PPOSettings:
         return cls(**settings)
 
 
+class AgentSettings(Protocol):
+    """What every agent's settings say."""
+
+    @property
+    def n_envs(self) -> int:
+        """Environments stepped together."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """At the start of the run."""
+        ...
+
+    @property
+    def learning_rate_final(self) -> float:
+        """Fraction of it left at the end of the run."""
+        ...
+
+    @property
+    def reward_scale(self) -> float:
+        """Factor on the proxy."""
+        ...
+
+    @property
+    def normalize_obs(self) -> bool:
+        """Whether Box observations are standardized with running statistics."""
+        ...
+
+    @property
+    def algorithm(self) -> type[BaseAlgorithm]:
+        """SB3's class."""
+        ...
+
+    def keywords(self) -> dict[str, Any]:
+        """Returns the arguments of that class but for policy, env, seed and device."""
+        ...
+
+
 class Decay:
     """Learning rate that decays linearly over the whole run, whatever part of it a call of SB3's `learn` covers."""
 
-    def __init__(self, settings: PPOSettings, steps: Callable[[], int], steps_total: int) -> None:
+    def __init__(self, settings: AgentSettings, steps: Callable[[], int], steps_total: int) -> None:
         """Reads the run's steps so far from `steps`."""
         self.settings, self.steps, self.steps_total = settings, steps, steps_total
 
+    def progress(self) -> float:
+        """Returns the share of the run that is left, from 1 to 0."""
+        return max(0.0, 1.0 - self.steps() / self.steps_total)
+
     def __call__(self, progress_remaining: float) -> float:
         """Returns lr · (f + (1 − f) · max(0, 1 − steps / total)), f = `learning_rate_final`; the argument is unused."""
-        final = self.settings.learning_rate_final
-        remaining = max(0.0, 1.0 - self.steps() / self.steps_total)
+        final, remaining = self.settings.learning_rate_final, self.progress()
         return self.settings.learning_rate * (final + (1.0 - final) * remaining)
 
 

@@ -6,8 +6,10 @@ Importing it registers the Gymnasium ids: `gym.make("preflab.envs:preflab/mujoco
 
 import gymnasium as gym
 
+from preflab.envs.branching import BranchedValue, BranchSettings, branched_value
 from preflab.envs.checks import check_gold_is_hidden
 from preflab.envs.collecting import RandomPolicy, collect
+from preflab.envs.following import Branch, follow
 from preflab.envs.gymnasium_physics import EnvSource
 from preflab.envs.gymnasium_tasks import gymnasium_task
 from preflab.envs.hidden import Gold, HiddenGold, gold, make
@@ -17,6 +19,7 @@ from preflab.envs.vectors import TaskVecEnv, make_vec
 
 __all__ = [
     "TASKS", "EnvSource", "Gold", "HiddenGold", "RandomPolicy", "Task", "TaskVecEnv",
+    "Branch", "BranchSettings", "BranchedValue", "branched_value", "follow",
     "check_gold_is_hidden", "collect", "gold", "gymnasium_task", "make", "make_vec", "register_task", "render_states", "task",
 ]
 

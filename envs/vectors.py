@@ -117,11 +117,15 @@ def make_vec(
         n_threads: by default as many as this process may use (at most 8) for MuJoCo, and 1 otherwise.
         reveal_gold: rewards are gold; for experts and baselines.
     """
-    if n_threads is None:
-        n_threads = min(_n_usable_cores(), n_envs, MAX_THREADS) if name.startswith("mujoco-") else 1
+    n_threads = default_threads(name, n_envs) if n_threads is None else n_threads
     venv = TaskVecEnv(name, form, n_envs, n_threads, reveal_gold=reveal_gold)
     venv.seed(seeding.small_seed(seed, "envs", name, form))
     return venv
+
+
+def default_threads(name: str, n_envs: int) -> int:
+    """Returns how many threads step `n_envs` copies: as many as this process may use (at most 8) for MuJoCo, else 1."""
+    return min(_n_usable_cores(), n_envs, MAX_THREADS) if name.startswith("mujoco-") else 1
 
 
 def _n_usable_cores() -> int:

@@ -34,7 +34,7 @@ class Answers:
 
     Attributes:
         comparisons: what the learner gets (training) or is measured on (held out); skips are absent.
-        probabilities: (M, 4) of the oracle for each comparison kept.
+        probabilities: (M, 4) of the oracle for each comparison kept, averaged over who might have answered.
     """
 
     comparisons: Comparisons
@@ -56,10 +56,15 @@ def split_heldout(
     trajectories: list[ScoredTrajectory], share: float, rng: np.random.Generator
 ) -> tuple[list[ScoredTrajectory], list[ScoredTrajectory]]:
     """Returns (training, held-out) trajectories: whole trajectories, at least two held out where there are four."""
-    n_heldout = max(min(2, len(trajectories) // 2), round(share * len(trajectories)))
+    n_heldout = len(trajectories) - n_kept(len(trajectories), share)
     order = rng.permutation(len(trajectories))
     heldout, kept = np.sort(order[:n_heldout]), np.sort(order[n_heldout:])
     return [trajectories[i] for i in kept], [trajectories[i] for i in heldout]
+
+
+def n_kept(n: int, share: float) -> int:
+    """Returns how many of `n` trajectories are for training when a `share` of them, at least two of four, is held out."""
+    return n - max(min(2, n // 2), round(share * n))
 
 
 def ask(
@@ -67,9 +72,10 @@ def ask(
 ) -> tuple[Answers, AnyArray]:
     """Puts (M,) ordered pairs to the oracle and returns the answers without skips, and all (M,) choices."""
     context: AnswerContext = oracle.context(query_ids)
-    scored_first, scored_second = store.gather(first), store.gather(second)
+    states = "ends" if oracle.needs_sim_states else "none"
+    scored_first, scored_second = store.gather(first, states), store.gather(second, states)
     choice = oracle.answer(scored_first, scored_second, context)
-    probabilities = oracle.probabilities(scored_first, scored_second, context)
+    probabilities = oracle.marginal_probabilities(scored_first, scored_second, query_ids)  # no learner uses annotators yet
     kept = choice != Choice.SKIP
     comparisons = Comparisons(
         first[kept], second[kept], choice[kept], context.annotator[kept], context.round[kept], np.ones(int(kept.sum())),

@@ -47,6 +47,7 @@ class State:
         oracle_stats: what the oracle was told at the start of each round.
         history: one row a measurement.
         films: states of a few asked pairs.
+        oracle_memory: values of simulator states that a branching oracle has paid for; empty for others.
         seconds: wall seconds by stage.
     """
 
@@ -63,6 +64,7 @@ class State:
     oracle_stats: tuple[dict[str, float], ...] = ()
     history: tuple[dict[str, Any], ...] = ()
     films: dict[str, AnyArray] = field(default_factory=dict)
+    oracle_memory: dict[str, AnyArray] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -78,10 +80,12 @@ def save(folder: Path, state: State) -> None:
         for name, answers in (("answers", state.answers), ("heldout_answers", state.heldout_answers)):
             save_arrays(target / f"{name}.npz", {**answers.comparisons.arrays(), "probabilities": answers.probabilities})
         save_arrays(target / "films.npz", state.films)
+        if state.oracle_memory:
+            save_arrays(target / "oracle.npz", state.oracle_memory)
         save_json(target / "state.json", {
             "round": state.round, "steps_done": state.steps_done, "n_env_steps": state.n_env_steps,
             "ledger": asdict(state.ledger), "oracle_stats": state.oracle_stats, "history": state.history,
-            "seconds": state.seconds, "has_learner": state.learner is not None,
+            "seconds": state.seconds, "has_learner": state.learner is not None, "has_oracle": bool(state.oracle_memory),
         })
 
     target = folder / f"round-{state.round:03d}"
@@ -117,6 +121,7 @@ def load(path: Path) -> State:
             answers=_answers(path / "answers.npz"), heldout_answers=_answers(path / "heldout_answers.npz"),
             ledger=Ledger(**plain["ledger"]), oracle_stats=tuple(plain["oracle_stats"]), history=tuple(plain["history"]),
             films=load_arrays(path / "films.npz"), seconds=plain["seconds"],
+            oracle_memory=load_arrays(path / "oracle.npz") if plain.get("has_oracle") else {},
         )
     except FileNotFoundError as error:
         raise Refused(

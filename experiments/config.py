@@ -17,14 +17,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from preflab.agents.ppo import PPOSettings
+from preflab import agents
+from preflab.agents import KLSettings
 from preflab.errors import InvalidArgument, UnknownName
 from preflab.experiments import own_env
 from preflab.oracles import OracleSettings
 from preflab.rewards import RewardSettings
 
 CONF = Path(__file__).parent / "conf"
-GROUPS = ("env", "oracle", "reward", "agent", "budget", "strategy")
+GROUPS = ("env", "oracle", "reward", "agent", "budget", "strategy", "kl")
 CONTROLS = ("constant", "random", "gold", "shaped-gold")
 _T = TypeVar("_T")
 
@@ -84,6 +85,17 @@ class StrategyConfig:
 
 
 @dataclass(frozen=True)
+class KLConfig(KLSettings):
+    """How strongly the agent is held to a reference policy, and to which.
+
+    Attributes:
+        reference: "initial", the untrained policy of the same seed, or the folder of a finished run of the same agent.
+    """
+
+    reference: str = "initial"
+
+
+@dataclass(frozen=True)
 class BudgetConfig:
     """How much may be asked and how long the agent is trained.
 
@@ -97,6 +109,8 @@ class BudgetConfig:
         n_collect: trajectories collected a round, from which queries are made.
         heldout_share: share of the trajectories, and of the queries, that only measure the reward.
         n_eval_episodes: episodes of one evaluation.
+        label_free_steps: env steps, of `n_env_steps`, that the agent explores before the first question (PEBBLE, Lee et al.
+            2021, https://arxiv.org/abs/2106.05091): it is paid for reaching states far from those so far.
         restarts_agent: whether the last round trains a new agent from the first one's weights (the relearner of McKinney
             et al. 2023, https://arxiv.org/abs/2301.03652): what earlier, worse rewards taught is forgotten.
     """
@@ -110,6 +124,7 @@ class BudgetConfig:
     n_collect: int = 20
     heldout_share: float = 0.2
     n_eval_episodes: int = 20
+    label_free_steps: int = 0
     restarts_agent: bool = False
 
     def __post_init__(self) -> None:
@@ -123,6 +138,9 @@ class BudgetConfig:
         for name in ("n_comparisons", "n_env_steps", "n_rounds", "n_collect", "n_eval_episodes"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(f"budget.{name}", "must be at least 1", getattr(self, name))
+        if not 0 <= self.label_free_steps < self.n_env_steps:
+            rule = "must be at least 0 and below n_env_steps"
+            raise InvalidArgument("budget.label_free_steps", rule, self.label_free_steps, f"0…{self.n_env_steps - 1}")
         for name in ("first_share", "heldout_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise InvalidArgument(f"budget.{name}", "must be in (0, 1]", getattr(self, name))
@@ -139,9 +157,10 @@ class BudgetConfig:
         return [first, *(rest + (i < more) for i in range(self.n_rounds - 1))]
 
     def steps_by_round(self) -> list[int]:
-        """Returns the env steps of training at which each round ends, rising to `n_env_steps`."""
+        """Returns the env steps of training at which each round ends, rising to `n_env_steps`; label-free ones come first."""
         starts = self.round_starts or tuple(i / self.n_rounds for i in range(self.n_rounds))
-        return [round(start * self.n_env_steps) for start in (*starts[1:], 1.0)]
+        first = self.label_free_steps
+        return [first + round(start * (self.n_env_steps - first)) for start in (*starts[1:], 1.0)]
 
 
 @dataclass(frozen=True)
@@ -154,9 +173,10 @@ class RunConfig:
     reward_name: str
     reward: RewardSettings
     agent_name: str
-    agent: PPOSettings
+    agent: agents.Settings
     budget: BudgetConfig
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    kl: KLConfig = field(default_factory=lambda: KLConfig())
     form: str = "fixed"
     seed: int = 0
     device: str = "auto"
@@ -212,9 +232,10 @@ def from_tree(tree: Mapping[str, Any]) -> RunConfig:
         reward_name=tree["reward"]["name"],
         reward=_settings(RewardSettings, "reward", tree["reward"]),
         agent_name=tree["agent"]["name"],
-        agent=_settings(PPOSettings, "agent", tree["agent"]),
+        agent=agents.settings_from(_values(tree["agent"])),
         budget=_settings(BudgetConfig, "budget", tree["budget"]),
         strategy=_settings(StrategyConfig, "strategy", tree["strategy"]),
+        kl=_settings(KLConfig, "kl", tree.get("kl", {})),
         **{name: tree[name] for name in known},
     )
 
@@ -293,6 +314,8 @@ def _as_override(value: object) -> str:
         return "null"
     if isinstance(value, list):
         return "[" + ",".join(_as_override(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_as_override(item)}" for key, item in value.items()) + "}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -314,3 +337,9 @@ def _settings(kind: type[_T], group: str, values: Mapping[str, Any]) -> _T:
             raise UnknownName(f"{group}.<key>", key, known)
         given[key] = tuple(value) if isinstance(value, list) else value
     return kind(**given)
+
+
+def _values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an agent's composed values without what describes them; lists become tuples."""
+    described = ("name", "description", "source", "overlays")
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key not in described}

@@ -52,6 +52,8 @@ class GoldSource:
         potential: the expert's value, for shaped gold r + γ Φ(s') − Φ(s) (Ng, Harada & Russell 1999); or None.
     """
 
+    scores_only_new = True  # the tape has what was just paid
+
     def __init__(self, pool: ScoredStore, is_fixed_horizon: bool, potential: ValueFunction | None = None) -> None:
         self._potential = potential
         self.tape: Callable[[], npt.NDArray[np.float64]] | None = None

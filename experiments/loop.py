@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+from preflab.agents.label_free import StateEntropyReward
 from preflab.experiments import asking, checkpoint, film, record
 from preflab.experiments.asking import Answers
 from preflab.experiments.checkpoint import State
@@ -18,10 +19,10 @@ from preflab.experiments.config import RunConfig
 from preflab.experiments.controls import GoldSource
 from preflab.experiments.evaluation import EVALUATION_SEED, measure
 from preflab.experiments.progress import Progress, Stopwatch
-from preflab.experiments.stages import Stages, build, subsample
+from preflab.experiments.stages import Stages, build, reference_state, subsample
 from preflab.interfaces import LearnerContext, RewardModel
 from preflab.seeding import generator, small_seed
-from preflab.types import ScoredStore, ScoredTrajectory
+from preflab.types import AnyArray, ScoredStore, ScoredTrajectory
 
 REPORT_SECONDS, VIDEO_SECONDS = 2.0, 8.0  # roughly what comes after the last round, for the ETA
 N_ANCHOR_SEGMENTS = 500
@@ -41,7 +42,9 @@ class Loop:
     _rollout_started: float = 0.0
 
     def __post_init__(self) -> None:
-        self.reference = self.stages.agent.state()  # the untrained policy: a pure function of the seed
+        self.initial = self.stages.agent.state()  # the untrained agent: a pure function of the seed
+        is_own = self.config.kl.reference == "initial"
+        self.reference = self.initial if is_own else reference_state(self.config)  # what distances are measured from
 
     def play(self, state: State | None) -> State:
         """Plays the rounds that are left, checkpointing after each; `state` is None at the very start."""
@@ -57,8 +60,17 @@ class Loop:
     def begin(self) -> State:
         """Returns the state before the first round: the untrained agent, measured."""
         none = Answers.empty(self.config.env.segment_length)
-        state = State(0, 0, 0, self.stages.agent.state(), None, ScoredStore(), ScoredStore(), none, none)
-        return replace(state, history=(self.measured(state, None, 0.0),))
+        state = State(
+            0, 0, 0, self.stages.agent.state(), None, ScoredStore(), ScoredStore(), none, none, oracle_memory=self.oracle_memory(),
+        )
+        state = replace(state, history=(self.measured(state, None, 0.0),))
+        return self.explored(state) if self.config.budget.label_free_steps else state
+
+    def explored(self, state: State) -> State:
+        """Trains the agent to reach states far from those so far, before anyone is asked."""
+        self.progress.enter("explore")
+        source = StateEntropyReward(generator(self.config.seed, "label-free"))
+        return self.learned(state, self.config.budget.label_free_steps, source, small_seed(self.config.seed, "label-free"))
 
     def play_round(self, state: State) -> State:
         """Plays one round: a pure function of `state` (and the config)."""
@@ -74,10 +86,16 @@ class Loop:
         return replace(state, history=(*state.history, row))
 
     def restore(self, state: State) -> None:
-        """Puts `state` into the agent and the learner."""
+        """Puts `state` into the agent, the learner and what the oracle remembers."""
         self.stages.agent.load_state(state.agent)
         if self.stages.learner is not None and state.learner is not None:
             self.stages.learner.load_state(state.learner)
+        if self.stages.state_value is not None:
+            self.stages.state_value.load_state(state.oracle_memory)
+
+    def oracle_memory(self) -> dict[str, AnyArray]:
+        """Returns the values of states that the oracle has paid for; empty unless it branches."""
+        return self.stages.state_value.state() if self.stages.state_value is not None else {}
 
     def model(self, state: State) -> RewardModel | None:
         """Returns the learned reward model; None before the first fit and for gold controls."""
@@ -88,17 +106,20 @@ class Loop:
         self.progress.enter("collect")
         budget, r = self.config.budget, state.round
         rng = generator(self.config.seed, "collect", r)
+        is_branched = self.stages.oracle.needs_sim_states
         with self.watch.on("env"):
             made = self.stages.collect(
-                self.stages.agent, budget.n_collect, small_seed(self.config.seed, "collect", r), rng, self.config.video
+                self.stages.agent, budget.n_collect, small_seed(self.config.seed, "collect", r), rng,
+                keep_states=self.config.video or is_branched,
             )
         kept, heldout = asking.split_heldout(made, budget.heldout_share, generator(self.config.seed, "split", r))
         n_steps = sum(len(item.trajectory) for item in made)
-        plain = replace(
-            state, pool=state.pool.extended(_plain(kept)), heldout=state.heldout.extended(_plain(heldout)),
+        pooled = [part if is_branched else _plain(part) for part in (kept, heldout)]
+        grown = replace(
+            state, pool=state.pool.extended(pooled[0]), heldout=state.heldout.extended(pooled[1]),
             n_env_steps=state.n_env_steps + n_steps,
         )
-        return plain, {False: ScoredStore(kept), True: ScoredStore(heldout)}
+        return grown, {False: ScoredStore(kept), True: ScoredStore(heldout)}
 
     def asked(self, state: State, fresh: dict[bool, ScoredStore]) -> State:
         """Chooses this round's queries and puts them to the oracle; a gold control asks nothing."""
@@ -131,7 +152,7 @@ class Loop:
             films.append(film.keep(source, r, generator(seed, "film", name, r)))
         return replace(
             state, answers=grown[False], heldout_answers=grown[True], ledger=ledger, films=film.join(films),
-            oracle_stats=(*state.oracle_stats, stats),
+            oracle_stats=(*state.oracle_stats, stats), oracle_memory=self.oracle_memory(),
         )
 
     def fitted(self, state: State) -> State:
@@ -160,12 +181,18 @@ class Loop:
             return state
         if budget.restarts_agent and 0 < r == budget.n_rounds - 1:
             counters = {name: state.agent[name] for name in ("n_env_steps", "n_updates")}
-            self.stages.agent.load_state({**self.reference, **counters})
-        self._rollout_started = time.perf_counter()
+            self.stages.agent.load_state({**self.initial, **counters})
+        if r == 0 and budget.label_free_steps:  # what was of value while exploring is none now
+            self.stages.agent.reset_critic(small_seed(self.config.seed, "critic"), forgets=self.stages.learner is None)
         source: Any = self.gold_source(state) if self.stages.learner is None else self.stages.learner.model.rewards
+        return self.learned(state, target, source, small_seed(self.config.seed, "train", r))
+
+    def learned(self, state: State, n_env_steps: int, source: Any, seed: int) -> State:
+        """Trains the agent on `source` and charges what that took."""
+        self._rollout_started = time.perf_counter()
         report = self.stages.agent.train(
-            target, source, seed=small_seed(self.config.seed, "train", r), steps_done=state.steps_done,
-            steps_total=budget.n_env_steps, on_rollout=self.on_rollout,
+            n_env_steps, source, seed=seed, steps_done=state.steps_done, steps_total=self.config.budget.n_env_steps,
+            on_rollout=self.on_rollout,
         )
         self.watch.charge("env", report.seconds_env)
         self.watch.charge("reward_inference", report.seconds_reward)

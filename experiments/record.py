@@ -18,7 +18,8 @@ from preflab.storage import load_json
 from preflab.types import Choice, FloatArray, ScoredStore
 
 BASELINES = Path(__file__).parent / "baselines.json"
-MATCHED_LIKELIHOOD = {"partial_return": "partial_return", "noisy": "partial_return", "regret": "regret"}
+MATCHED_LIKELIHOOD = {"partial_return": "partial_return", "noisy": "partial_return", "regret": "regret",
+                      "regret_branching": "regret", "pluralistic": "weights by annotator"}
 
 
 def heldout_figures(model: RewardModel | None, store: ScoredStore, answers: Answers) -> dict[str, Any]:
@@ -66,6 +67,7 @@ def agent_digest(config: RunConfig) -> str:
     """Returns what tells one agent's settings from another's: a changed agent has no claim to a shipped baseline."""
     budget = config.budget
     settings = repr(config.agent) + repr(budget.round_starts if budget.restarts_agent else None)
+    settings += f" label-free {budget.label_free_steps}" if budget.label_free_steps else ""
     return hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()
 
 

@@ -20,6 +20,7 @@ from preflab.experiments.config import RunConfig, compose_run, from_tree
 from preflab.experiments.evaluation import EVALUATION_SEED, distance_to_reference
 from preflab.experiments.loop import Loop, start
 from preflab.experiments.stages import check
+from preflab.experiments.users import user_figures
 from preflab.rewards import metrics
 from preflab.storage import load_json, save_arrays, save_json, save_tensors, save_text
 from preflab.types import AnyArray, FloatArray, ScoredStore, Trajectory
@@ -205,23 +206,38 @@ def _record(loop: Loop, state: State) -> dict[str, Any]:
     for name in ("heldout_accuracy", "best_possible_accuracy", "best_possible_low", "best_possible_high",
                  "heldout_log_loss", "calibration_error", "brier"):
         row[name] = last.get(name)
+    row |= user_figures(stages.oracle, state.history, model, state.heldout, state.heldout_answers)
     kl = _kl(loop, ScoredStore(stochastic))
     row |= {
         "reward_distance": distance, "reward_distance_kind": "pearson, single held-out steps" if distance is not None else None,
         "distance_to_reference": kl, "horizon": stages.task.horizon(config.form),
-        "reference_source": "the untrained policy of the same seed",
+        "reference_source": _reference_source(config), "kl_place": config.kl.place if config.kl.is_on else None,
+        "kl_coefficient": float(state.agent["kl_coefficient"]) if "kl_coefficient" in state.agent else None,
+        "label_free_steps": config.budget.label_free_steps,
         "padded_share": record.padded_share(stores), "n_weights": getattr(model, "n_weights", None),
         "n_env_steps": state.steps_done, "n_env_steps_collected": state.n_env_steps - state.steps_done,
+        "n_env_steps_oracle": stages.state_value.n_env_steps if stages.state_value else 0,
+        "oracle_share_bootstrapped": stages.state_value.share_bootstrapped if stages.state_value else None,
         "expert_gap": (stages.expert.card.get("gap") if stages.expert else None),
         **load_json(loop.folder / "command.json"),
     }
     return row
 
 
-def _kl(loop: Loop, store: ScoredStore) -> float:
-    steps: FloatArray = loop.stages.agent.kl_to(
-        loop.reference, store.store.gather(store.store.admissible(1)).transitions().obs
-    )
+def _reference_source(config: RunConfig) -> str:
+    if config.kl.reference == "initial":
+        return "the untrained policy of the same seed"
+    return f"the last policy of {config.kl.reference}"
+
+
+def _kl(loop: Loop, store: ScoredStore) -> float | None:
+    """Returns the distance to the reference policy; None for a deterministic policy, which has none."""
+    try:
+        steps: FloatArray = loop.stages.agent.kl_to(
+            loop.reference, store.store.gather(store.store.admissible(1)).transitions().obs
+        )
+    except Refused:
+        return None
     return distance_to_reference(steps, store.store.lengths.astype(np.float64))
 
 

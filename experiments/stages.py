@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from dataclasses import asdict, dataclass
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from preflab import agents, envs, experts, oracles, rewards
-from preflab.agents.ppo import PPOAgent
 from preflab.errors import InvalidArgument, Refused
+from preflab.experiments import asking
 from preflab.experiments.config import RunConfig
 from preflab.experiments.controls import GoldSource, GoldTape
 from preflab.experiments.progress import Stopwatch
-from preflab.interfaces import Oracle, Policy, RewardLearner, Strategy
+from preflab.interfaces import Agent, Oracle, Policy, RewardLearner, Strategy
 from preflab.seeding import generator, small_seed
+from preflab.storage import load_json, load_tensors
 from preflab.types import ScoredSegments, ScoredStore, ScoredTrajectory, SegmentIndex
 
 GOLD_CONTROLS = ("gold", "shaped-gold")
 CALIBRATION_SEED = 10_000_019  # a β belongs to a task, not to a run: every seed judges with the same human
 N_CALIBRATION_TRAJECTORIES = 12  # of each policy
 N_CALIBRATION_SEGMENTS = 600
+N_BRANCHED_SEGMENTS = {"smoke": 20}  # of the calibration pool, by budget: each costs two branches of hundreds of steps
+N_BRANCHED_SEGMENTS_ELSE = 80  # 3,160 pairs
 
 
 @dataclass
@@ -37,10 +41,11 @@ class Stages:
     strategy: Strategy
     uniform: Strategy
     learner: RewardLearner | None
-    agent: PPOAgent
+    agent: Agent
     expert: experts.Expert | None
     evaluation_env: envs.TaskVecEnv
     tape: list[GoldTape]
+    state_value: envs.BranchedValue | None = None  # where the oracle judges by branching
 
     @property
     def is_fixed_horizon(self) -> bool:
@@ -58,13 +63,17 @@ class Stages:
         potential = None
         if self.config.reward_name == "shaped-gold":
             potential = require_expert(self.expert, self.config).value
-        source = GoldSource(pool, self.is_fixed_horizon, potential)
+        n_first = asking.n_kept(self.config.budget.n_collect, self.config.budget.heldout_share)
+        first = ScoredStore([pool[i] for i in range(min(len(pool), n_first))])  # the scale is frozen, as a learned reward's is
+        source = GoldSource(first, self.is_fixed_horizon, potential)
         source.tape = lambda: self.tape[-1].take()
         return source
 
     def close(self) -> None:
-        """Closes the env."""
+        """Closes the envs."""
         self.evaluation_env.close()
+        if self.state_value is not None:
+            self.state_value.close()
 
 
 def resolve_device(name: str) -> str:
@@ -83,17 +92,40 @@ def check(config: RunConfig) -> str:
     device = resolve_device(config.device)
     register_own(config)
     envs.task(config.env.name).horizon(config.form)
+    spaces = _spaces if config.env.id is None else _spaces.__wrapped__  # a user's own may change under its name
+    agents.check(config.agent, *spaces(config.env.name, config.form), config.kl)
     expert = find_expert(config)
-    if config.oracle_name == "regret" or config.reward_name == "shaped-gold":
+    if config.oracle_name in oracles.BY_REGRET or config.reward_name == "shaped-gold":
         require_expert(expert, config)
-    if config.oracle_name == "regret" and config.oracle.regret_form == "expected":
-        require_expert(expert, config)
+    if config.oracle_name == "pluralistic":
+        oracles.check_humans(config.oracle.humans, envs.task(config.env.name).factor_names, config.env.name)
     if config.reward.likelihood != "partial_return":
         raise InvalidArgument("reward.likelihood", "is not available", config.reward.likelihood, "partial_return")
     if config.env.segment_length > envs.task(config.env.name).horizon(config.form):
         horizon = envs.task(config.env.name).horizon(config.form)
         raise InvalidArgument("env.segment_length", f"must not exceed the horizon of {horizon} steps", config.env.segment_length)
     return device
+
+
+@cache
+def _spaces(name: str, form: str) -> tuple[Any, Any]:
+    env = envs.make(name, form)
+    env.close()
+    return env.observation_space, env.action_space
+
+
+def reference_state(config: RunConfig) -> dict[str, torch.Tensor]:
+    """Returns the agent's state at the end of the run in the folder that `kl.reference` names; refuses any other agent."""
+    folder = Path(config.kl.reference)
+    found = sorted((folder / "checkpoint").glob("round-*/agent.safetensors"))
+    if not found:
+        raise InvalidArgument(
+            "kl.reference", "must be 'initial' or the folder of a run with a checkpoint", config.kl.reference, "runs/<date>/<name>"
+        )
+    of = load_json(folder / "record.json").get("agent") if (folder / "record.json").is_file() else config.agent_name
+    if of != config.agent_name:
+        raise Refused(f"kl.reference={folder} is a run of agent={of}, and its policy cannot hold agent={config.agent_name}")
+    return load_tensors(found[-1])
 
 
 def register_own(config: RunConfig) -> None:
@@ -144,9 +176,10 @@ def build(config: RunConfig, stopwatch: Stopwatch) -> Stages:
     evaluation_env = envs.make_vec(config.env.name, config.form, n_envs, CALIBRATION_SEED)
     tape: list[GoldTape] = []
     agent = agents.build(
-        config.agent_name, _as_mapping(config.agent), _agent_env(config, tape), seed=small_seed(config.seed, "agent"),
-        device=device,
+        config.agent, _agent_env(config, tape), seed=small_seed(config.seed, "agent"), device=device, kl=config.kl,
     )
+    if config.kl.reference != "initial":
+        agent.set_reference(reference_state(config))
     learner = None
     if config.reward_name not in GOLD_CONTROLS:
         learner = rewards.build(
@@ -156,18 +189,32 @@ def build(config: RunConfig, stopwatch: Stopwatch) -> Stages:
     expert = find_expert(config)
     with stopwatch.on("oracle"):
         calibration = calibration_segments(config, evaluation_env, expert)
+        state_value = branched_value(config, expert)
         oracle = oracles.build(
             config.oracle_name, config.oracle, seed=config.seed, calibration=calibration,
-            value=expert.value if expert else None, value_card=expert.card if expert else None,
-            task=config.env.name, form=config.form,
+            value=expert.value if expert else None, value_card=expert.card if expert else None, state_value=state_value,
+            factor_names=task.factor_names, task=config.env.name, form=config.form,
         )
     strategy = oracles.build_strategy(config.strategy.name, config.strategy.candidates_per_query)
     uniform = oracles.build_strategy("uniform")
-    return Stages(config, task, oracle, strategy, uniform, learner, agent, expert, evaluation_env, tape)
+    return Stages(config, task, oracle, strategy, uniform, learner, agent, expert, evaluation_env, tape, state_value)
+
+
+def branched_value(config: RunConfig, expert: experts.Expert | None) -> envs.BranchedValue | None:
+    """Returns V by branching, which the oracle is given; None for oracles that do not branch."""
+    if expert is None or not oracles.needs_sim_states(config.oracle_name, config.oracle):
+        return None
+    settings = envs.BranchSettings(expert.value.gamma, config.oracle.branch_tail, config.oracle.branch_steps)
+    return envs.branched_value(config.env.name, config.form, expert.policy, settings, expert.value)
 
 
 def calibration_segments(config: RunConfig, venv: envs.TaskVecEnv, expert: experts.Expert | None) -> ScoredSegments:
-    """Returns the frozen pool on which β is solved: random, middle and expert segments, as far as there is an expert."""
+    """Returns the frozen pool on which β is solved: random, middle and expert segments, as far as there is an expert.
+
+    An oracle that branches gets fewer of them, with the simulator states at both ends.
+    """
+    is_branched = oracles.needs_sim_states(config.oracle_name, config.oracle)
+    n_segments = N_BRANCHED_SEGMENTS.get(config.budget.name, N_BRANCHED_SEGMENTS_ELSE) if is_branched else N_CALIBRATION_SEGMENTS
     policies: list[tuple[str, Policy]] = [("random", envs.RandomPolicy(venv.action_space))]
     if expert is not None:
         policies += [("middle", expert.middle), ("expert", expert.policy)]
@@ -176,9 +223,9 @@ def calibration_segments(config: RunConfig, venv: envs.TaskVecEnv, expert: exper
     for name, policy in policies:
         rng = generator(CALIBRATION_SEED, "calibration", name)
         venv.seed(small_seed(CALIBRATION_SEED, name))
-        gathered += envs.collect(venv, policy, n_trajectories, rng)
+        gathered += envs.collect(venv, policy, n_trajectories, rng, keep_states=is_branched)
     store = ScoredStore(gathered)
-    return store.gather(subsample(store.store.admissible(config.env.segment_length), N_CALIBRATION_SEGMENTS, "calibration"))
+    return store.gather(subsample(store.store.admissible(config.env.segment_length), n_segments, "calibration"), states="ends")
 
 
 def subsample(index: SegmentIndex, n: int, name: str) -> SegmentIndex:
@@ -186,10 +233,6 @@ def subsample(index: SegmentIndex, n: int, name: str) -> SegmentIndex:
     if len(index) <= n:
         return index
     return index[np.sort(generator(CALIBRATION_SEED, name).choice(len(index), n, replace=False))]
-
-
-def _as_mapping(settings: Any) -> dict[str, Any]:
-    return {item.name: getattr(settings, item.name) for item in fields(settings)}
 
 
 def _agent_env(config: RunConfig, tape: list[GoldTape]) -> Callable[[int, int], Any]:

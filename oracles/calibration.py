@@ -56,7 +56,7 @@ def solve_beta(values: FloatArray, is_terminated: BoolArray, target: float) -> C
     if not 0.5 < target < 1:
         valid = "above 0.5 (guessing) and below 1 (which only beta=inf reaches)"
         raise InvalidArgument("target_accuracy", "cannot be reached by any finite beta above 0", target, valid)
-    first, second = _pairs(len(values))
+    first, second = compared_pairs(len(values))
     is_equal = is_terminated[first] == is_terminated[second]
     gaps = np.abs(values[first] - values[second])[is_equal]
     strict = gaps[gaps > rounding(values)]
@@ -80,7 +80,7 @@ def agreement(values: FloatArray, is_terminated: BoolArray, response: Response) 
     Each entry has `accuracy` (expected, mistakes included; None without such pairs), `n_pairs` of different value, and
     `tie_rate`, the mean of P(TIE), or of having one value where the response never ties.
     """
-    first, second = _pairs(len(values))
+    first, second = compared_pairs(len(values))
     probabilities = response.probabilities(values[first], values[second])
     p_first, p_tie = p_first_if_strict(probabilities), probabilities[:, Choice.TIE]
     difference = values[first] - values[second]
@@ -111,7 +111,7 @@ def _accuracy(log_beta: float, gaps: FloatArray) -> float:
         return float((1 / (1 + np.exp(-np.exp(log_beta) * gaps))).mean())
 
 
-def _pairs(n: int) -> tuple[IntArray, IntArray]:
+def compared_pairs(n: int) -> tuple[IntArray, IntArray]:
     """Returns every unordered pair of n rows, or a fixed random 100,000 of them where there are more."""
     if n * (n - 1) // 2 <= _MOST_PAIRS:
         first, second = np.triu_indices(n, k=1)

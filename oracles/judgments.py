@@ -1,16 +1,18 @@
-"""How a human values a segment: by what it earned (partial return), or by what it lost against an expert (regret)."""
+"""How a human values a segment: by what it earned, all in all or factor by factor, or by what it lost against an expert."""
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from preflab.errors import InvalidArgument, Refused
+from preflab.errors import InvalidArgument, Refused, UnknownName
 from preflab.interfaces import ActionValueFunction, Judgment, ValueFunction
+from preflab.networks import in_blocks
 from preflab.types import AnyArray, BoolArray, FloatArray, ScoredSegments, Segments
 
 FORMS = ("realized", "expected")
 WEIGHTINGS = ("uniform", "discounted")
-_BLOCK = 64  # see _in_blocks
 
 
 class PartialReturn(Judgment):
@@ -27,13 +29,52 @@ class PartialReturn(Judgment):
 
     def values(self, scored: ScoredSegments) -> FloatArray:
         """Returns (N,) discounted sums, in units of gold; absorbing steps count 0 whatever gold stands there."""
-        return _weighted_sum(scored.gold_rewards, real_steps(scored.segments), self.gamma)
+        return weighted_sum(scored.gold_rewards, real_steps(scored.segments), self.gamma)
 
     def card(self) -> dict[str, Any]:
         """Returns formula, discount, unit and source."""
         return {
             "kind": "partial_return", "formula": "sum over real steps of gamma^t * gold reward", "gamma": self.gamma,
             "unit": "gold", "source": "Christiano et al. 2017, https://arxiv.org/abs/1706.03741",
+        }
+
+
+class WeightedFactors(Judgment):
+    """Values a segment by Σ_t γ^t Σ_f w_f factor_f over the steps that really happened: one human's own weights on gold's parts.
+
+    Weights of 1 are partial return where the factors sum to gold.
+    """
+
+    def __init__(self, weights: Mapping[str, float], factor_names: Sequence[str], gamma: float = 1.0) -> None:
+        """Weighs the factors by name; those not named weigh 0.
+
+        Raises:
+            UnknownName: a weight for a factor that is not in `factor_names`.
+            InvalidArgument: a weight that is not finite, all of them 0, or `gamma` outside [0, 1].
+        """
+        for name, weight in weights.items():
+            if name not in factor_names:
+                raise UnknownName("weights", name, factor_names)
+            if not math.isfinite(weight):
+                raise InvalidArgument(f"weights.{name}", "must be finite", weight)
+        if not any(weights.values()):
+            raise InvalidArgument("weights", "must hold one that is not 0", dict(weights), ", ".join(factor_names))
+        if not 0 <= gamma <= 1:
+            raise InvalidArgument("gamma", "must be in [0, 1]", gamma)
+        self.weights = {name: float(weights.get(name, 0.0)) for name in factor_names}
+        self.gamma = float(gamma)
+
+    def values(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (N,) discounted weighted sums; absorbing steps count 0 whatever stands there."""
+        steps = (scored.factors * np.array(list(self.weights.values()))).sum(axis=2)
+        return weighted_sum(steps, real_steps(scored.segments), self.gamma)
+
+    def card(self) -> dict[str, Any]:
+        """Returns formula, weights, discount, unit and source."""
+        return {
+            "kind": "weighted_factors", "formula": "sum over real steps of gamma^t * sum over factors of weight * factor",
+            "weights": self.weights, "gamma": self.gamma, "unit": "gold, weighted",
+            "source": "preflab; humans who differ: Poddar et al. 2024, https://arxiv.org/abs/2408.10075",
         }
 
 
@@ -71,15 +112,15 @@ class Regret(Judgment):
         """Returns (N,) minus regret, in units of gold; absorbing steps count 0 whatever gold or V says there."""
         segments = scored.segments
         n, length = len(segments), segments.length
-        at = _in_blocks(self.value_fn.values, _flat(segments.observations)).reshape(n, length + 1)
+        at = in_blocks(self.value_fn.values, _flat(segments.observations)).reshape(n, length + 1)
         if self.form == "expected" and isinstance(self.value_fn, ActionValueFunction):
-            q = _in_blocks(self.value_fn.action_values, _flat(segments.observations[:, :-1]), _flat(segments.actions))
+            q = in_blocks(self.value_fn.action_values, _flat(segments.observations[:, :-1]), _flat(segments.actions))
             steps = q.reshape(n, length) - at[:, :-1]
         else:
             after = np.where(segments.terminated, 0.0, at[:, 1:])
             steps = scored.gold_rewards + self.value_fn.gamma * after - at[:, :-1]
         weight = self.value_fn.gamma if self.weighting == "discounted" else 1.0
-        return _weighted_sum(steps, real_steps(segments), weight)
+        return weighted_sum(steps, real_steps(segments), weight)
 
     def card(self) -> dict[str, Any]:
         """Returns formula, form, weighting, the expert's discount, unit and source."""
@@ -97,7 +138,7 @@ def real_steps(segments: Segments) -> BoolArray:
     return segments.valid & ~segments.absorbing
 
 
-def _weighted_sum(steps: FloatArray, mask: BoolArray, gamma: float) -> FloatArray:
+def weighted_sum(steps: FloatArray, mask: BoolArray, gamma: float) -> FloatArray:
     """Returns (N,) Σ_t γ^t steps_t where `mask`; row by row, so that no sum depends on the other rows."""
     kept = np.ascontiguousarray(np.where(mask, steps, 0.0), dtype=np.float64)
     return np.asarray((kept * gamma ** np.arange(kept.shape[1])).sum(axis=1), dtype=np.float64)
@@ -105,17 +146,3 @@ def _weighted_sum(steps: FloatArray, mask: BoolArray, gamma: float) -> FloatArra
 
 def _flat(array: AnyArray) -> AnyArray:
     return array.reshape(-1, *array.shape[2:])
-
-
-def _in_blocks(function: Any, *inputs: AnyArray) -> FloatArray:
-    """Calls `function` once, on inputs padded to a multiple of `_BLOCK` rows.
-
-    A network's matrix products round differently for ragged row counts, so a segment's value would depend on its batch
-    mates in the last bits (measured with torch 2.13 on CPU: nearly every row judged alone differs; none when padded).
-    """
-    n = len(inputs[0])
-    if not n:
-        return np.zeros(0)
-    rows = np.minimum(np.arange(-(-n // _BLOCK) * _BLOCK), n - 1)
-    padded = inputs if len(rows) == n else tuple(part[rows] for part in inputs)
-    return np.asarray(function(*padded), dtype=np.float64)[:n]

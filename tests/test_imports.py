@@ -25,7 +25,6 @@ SHARED = (
 )
 # Stable-Baselines3 draws from the global generators, so what drives it seeds them and `generators` puts them back.
 MAY_TOUCH_GLOBAL_GENERATORS = {
-    "preflab.agents.ppo",
     "preflab.agents.generators",
     "preflab.experiments.experts.training",
 }

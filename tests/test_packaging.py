@@ -126,6 +126,7 @@ def test_help_lists_every_target(house: Path, make: Make) -> None:
     assert sorted(listed) == sorted(phony[1].split())
     assert set(listed) >= {
         "help", "list", "experiment", "experts", "test", "test-slow", "check", "build", "compare", "tensorboard",
+        "notebook",
     }
     assert make().stdout == make("help").stdout
     assert not installed(house)
@@ -224,7 +225,7 @@ def test_lost_links_are_one_sentence_with_the_command(house: Path, make: Make) -
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["list", "experiment", "experts", "compare", "test", "test-slow", "check", "build"])
+@pytest.mark.parametrize("target", ["list", "experiment", "experts", "compare", "notebook", "test", "test-slow", "check", "build"])
 def test_every_target_keeps_the_root_off_the_path(house: Path, make: Make, target: str) -> None:
     (house / "fakepython").write_text(FAKE_PYTHON + 'echo "safe path: $PYTHONSAFEPATH"\n', encoding="utf-8")
     done = make(target)

@@ -9,14 +9,14 @@ gathering goes on where it stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from preflab import seeding
+from preflab.envs.following import Copy, follow
 from preflab.errors import InvalidArgument
 from preflab.interfaces import Policy
 from preflab.storage import load_arrays, save_arrays
@@ -25,23 +25,11 @@ from preflab.types import AnyArray, BoolArray, FloatArray, IntArray
 QUALITIES = ("random", "middle", "noisy", "expert")
 
 
-class Env(Protocol):
-    """A gymnasium environment that pays gold and whose physics can be saved and restored."""
+class Env(Copy, Protocol):
+    """An environment that pays gold, and whose physics can be saved and restored."""
 
-    def reset(self, *, seed: int | None = None) -> tuple[AnyArray, dict[str, object]]:
+    def reset(self, *, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
         """Starts an episode."""
-        ...
-
-    def step(self, action: AnyArray) -> tuple[AnyArray, float, bool, bool, dict[str, object]]:
-        """Takes one step."""
-        ...
-
-    def save_state(self) -> FloatArray:
-        """Returns the full simulator state."""
-        ...
-
-    def restore_state(self, state: FloatArray) -> AnyArray:
-        """Restores it and returns its observation."""
         ...
 
 
@@ -81,23 +69,6 @@ class GatherConfig:
     def long_steps(self) -> int:
         """The first h with γ^h ≤ tail."""
         return int(np.ceil(np.log(self.tail) / np.log(self.gamma)))
-
-
-@dataclass(frozen=True, eq=False)
-class Rolled:
-    """One policy followed from one state: T steps.
-
-    Attributes:
-        observations: (T + 1, *obs) float32.
-        rewards: (T,) gold.
-        terminated: step T − 1 reached a true terminal state.
-        states: (T + 1, S) simulator states, or (0, 0) where they were not kept.
-    """
-
-    observations: AnyArray
-    rewards: FloatArray
-    terminated: bool
-    states: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,39 +125,6 @@ class NoisyPolicy:
         return np.where(swap.reshape(-1, *[1] * (ours.ndim - 1)), self._other.act(obs, rng), ours)
 
 
-def roll(
-    envs: Sequence[Env], first_obs: Sequence[AnyArray], policy: Policy, n_steps: Sequence[int],
-    rng: np.random.Generator | None = None, *, keep_states: bool = False, n_threads: int = 1,
-) -> list[Rolled]:
-    """Follows `policy` in each environment from where it stands for its `n_steps`, or to a true termination.
-
-    Time limits are ignored. Several environments are stepped at once in `n_threads` threads (MuJoCo releases the GIL).
-    """
-    observations = [[np.asarray(obs, dtype=np.float32)] for obs in first_obs]
-    states = [[env.save_state()] if keep_states else [] for env in envs]
-    rewards: list[list[float]] = [[] for _ in envs]
-    terminated = [False] * len(envs)
-    current = [np.asarray(obs) for obs in first_obs]
-    alive = [i for i in range(len(envs)) if n_steps[i] > 0]
-    with ThreadPoolExecutor(n_threads) as pool:
-        while alive:
-            actions = policy.act(np.stack([current[i] for i in alive]), rng)
-            todo = [(envs[i], action) for i, action in zip(alive, actions, strict=True)]
-            results = list(pool.map(_step, todo)) if n_threads > 1 else [_step(item) for item in todo]
-            for i, (obs, reward, is_terminal) in zip(alive, results, strict=True):
-                current[i], terminated[i] = obs, is_terminal
-                observations[i].append(np.asarray(obs, dtype=np.float32))
-                rewards[i].append(reward)
-                if keep_states:
-                    states[i].append(envs[i].save_state())
-            alive = [i for i in alive if not terminated[i] and len(rewards[i]) < n_steps[i]]
-    kept = [np.array(state) if keep_states else np.zeros((0, 0)) for state in states]
-    return [
-        Rolled(np.array(obs), np.array(reward), ended, state)
-        for obs, reward, ended, state in zip(observations, rewards, terminated, kept, strict=True)
-    ]
-
-
 def gather(
     make_env: Callable[[], Env], expert: Policy, others: Mapping[str, Policy], config: GatherConfig, folder: Path,
     report: Callable[[str], None] = print,
@@ -234,8 +172,8 @@ def _sources(
         path = folder / f"source-{quality}.npz"
         if not path.is_file():
             states = [
-                rolled.states for first in range(0, config.n_trajectories, len(envs))
-                for rolled in _from_reset(envs, policies[quality], config, quality, first)
+                state for first in range(0, config.n_trajectories, len(envs))
+                for state in _from_reset(envs, policies[quality], config, quality, first)
             ]
             save_arrays(path, {"states": np.concatenate(states), "lengths": np.array([len(s) for s in states])})
         stored = load_arrays(path)
@@ -245,16 +183,16 @@ def _sources(
 
 def _from_reset(
     envs: Sequence[Env], policy: Policy, config: GatherConfig, quality: str, first: int
-) -> list[Rolled]:
+) -> list[FloatArray]:
+    """Returns the states (T + 1, S) of one trajectory per environment, or of the few that are still wanted."""
     numbers = range(first, min(first + len(envs), config.n_trajectories))
-    used = envs[: len(numbers)]
-    obs = [
-        env.reset(seed=seeding.small_seed(config.seed, "source", quality, i))[0]
-        for env, i in zip(used, numbers, strict=True)
-    ]
+    starts = []
+    for env, i in zip(envs, numbers, strict=False):
+        env.reset(seed=seeding.small_seed(config.seed, "source", quality, i))
+        starts.append(env.save_state())
     rng = seeding.generator(config.seed, "source", quality, first)
-    n_steps = [config.horizon] * len(used)
-    return roll(used, obs, policy, n_steps, rng, keep_states=True, n_threads=config.n_threads)
+    followed = follow(envs, policy, starts, config.horizon, rng, keep=("states",), n_threads=config.n_threads)
+    return [branch.states for branch in followed if branch.states is not None]
 
 
 def _batches(sources: dict[str, list[FloatArray]], config: GatherConfig) -> list[list[_Start]]:
@@ -286,26 +224,21 @@ def _starts(
 
 
 def _continue(envs: Sequence[Env], expert: Policy, batch: list[_Start], config: GatherConfig) -> dict[str, AnyArray]:
-    used = envs[: len(batch)]
-    for env in used:
+    for env in envs:
         env.reset(seed=0)
-    obs = [env.restore_state(start.state) for env, start in zip(used, batch, strict=True)]
-    rolled = roll(used, obs, expert, [start.n_steps for start in batch], n_threads=config.n_threads)
+    branches = follow(
+        envs, expert, [start.state for start in batch], [start.n_steps for start in batch], keep=("observations",),
+        n_threads=config.n_threads,
+    )
     return {
-        "observations": np.concatenate([item.observations for item in rolled]),
-        "rewards": np.concatenate([item.rewards for item in rolled]),
-        "lengths": np.array([len(item.rewards) for item in rolled], dtype=np.int64),
-        "terminated": np.array([item.terminated for item in rolled]),
+        "observations": np.concatenate([branch.observations for branch in branches]),
+        "rewards": np.concatenate([branch.rewards for branch in branches]),
+        "lengths": np.array([len(branch.rewards) for branch in branches], dtype=np.int64),
+        "terminated": np.array([branch.terminated for branch in branches]),
         "quality": np.array([start.quality for start in batch], dtype=np.int64),
         "source": np.array([start.source for start in batch], dtype=np.int64),
         "held_out": np.array([start.is_held_out for start in batch]),
         "is_long": np.array([
-            start.n_steps >= config.long_steps or item.terminated for start, item in zip(batch, rolled, strict=True)
+            start.n_steps >= config.long_steps or branch.terminated for start, branch in zip(batch, branches, strict=True)
         ]),
     }
-
-
-def _step(item: tuple[Env, AnyArray]) -> tuple[AnyArray, float, bool]:
-    env, action = item
-    obs, reward, terminated, _, _ = env.step(action)
-    return obs, float(reward), bool(terminated)

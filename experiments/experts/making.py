@@ -92,10 +92,10 @@ def finish(
     """Fits a critic to a trained policy, measures and writes both; gathered returns are kept in `folder`."""
     settings, effort = preset(task, form), effort or Effort()
     policies = {"expert": policy_from(expert), "middle": policy_from(middle)}
-    horizon = find_task(task).horizon(form)
+    horizon, gamma = find_task(task).horizon(form), settings.critic_gamma or settings.gamma
     random = RandomPolicy(make(task, form).action_space)
     config = GatherConfig(
-        horizon=horizon, gamma=settings.gamma, n_trajectories=settings.critic_trajectories,
+        horizon=horizon, gamma=gamma, n_trajectories=settings.critic_trajectories,
         n_starts=settings.critic_starts, n_threads=effort.n_threads, seed=effort.seed,
     )
     data = gather(
@@ -108,7 +108,7 @@ def finish(
         hidden=settings.critic_hidden, n_steps=effort.fit_steps, residual_weight=effort.residual_weight,
         seed=effort.seed,
     )
-    tensors = fit_critic(data, settings.gamma, fitting)
+    tensors = fit_critic(data, gamma, fitting)
     card = expert_card(
         task, form, policies, Critic(tensors), data, Reached(settings.target, horizon),
         n_episodes=effort.n_episodes, seed=effort.seed,

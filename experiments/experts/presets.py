@@ -19,8 +19,9 @@ class Preset:
         n_steps: steps of each of the `n_envs` environments in a rollout.
         batch_size: minibatch, in steps.
         learning_rate: at the start; it falls linearly to a tenth.
-        gamma: discount; the critic's too.
+        gamma: discount.
         log_std: log standard deviation of actions at the start (Box actions only).
+        critic_gamma: discount of the critic where it is not the policy's own.
         critic_starts: states per quality from which the expert is followed for the critic.
         critic_trajectories: source trajectories per quality for the critic.
         target: episode return that counts as reached; below it the card says so.
@@ -47,6 +48,7 @@ class Preset:
     critic_starts: int = 200
     critic_trajectories: int = 20
     critic_hidden: tuple[int, ...] = (128, 128)
+    critic_gamma: float | None = None
     train_form: str | None = None
 
 
@@ -65,7 +67,11 @@ _HALFCHEETAH = Preset(
 )
 _WALKER = Preset(
     steps=2_000_000, n_envs=4, n_steps=512, batch_size=64, n_epochs=10, learning_rate=3e-4, target=2500.0,
+    critic_starts=1000, critic_trajectories=100, critic_hidden=(256, 256),
     source="CleanRL, ppo_continuous_action.py, https://docs.cleanrl.dev/rl-algorithms/ppo (four environments, twice the steps)",
+)
+_ANT = replace(
+    _HUMANOID, steps=3_000_000, hidden=(128, 128), target=1500.0, critic_starts=500, critic_trajectories=50,
 )
 _PENDULUM = Preset(
     steps=200_000, n_steps=256, batch_size=256, n_epochs=10, learning_rate=1e-3, gamma=0.95, target=-200.0,
@@ -85,11 +91,13 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("mujoco-hopper", "terminating"): replace(_WALKER, target=2000.0),
     ("mujoco-walker2d", "fixed"): replace(_WALKER, target=625.0, train_form="terminating"),
     ("mujoco-walker2d", "terminating"): replace(_WALKER, target=2500.0),
-    ("mujoco-ant", "fixed"): replace(_WALKER, target=375.0, train_form="terminating"),
-    ("mujoco-ant", "terminating"): replace(_WALKER, target=1500.0),
+    ("mujoco-ant", "fixed"): replace(_ANT, target=375.0, train_form="terminating"),
+    ("mujoco-ant", "terminating"): _ANT,
     ("mujoco-swimmer", "fixed"): replace(
         _WALKER, n_steps=1024, batch_size=256, learning_rate=6e-4, gamma=0.9999, gae_lambda=0.98, steps=1_000_000,
         target=200.0, source=f"{_ZOO} (Swimmer-v4; a falling learning rate)",
+        # With γ .9999 a value is a thousand steps' sum, beside which what 25 steps lose is noise to a network.
+        critic_gamma=0.99,
     ),
     ("mujoco-reacher", "fixed"): replace(  # every trajectory has its own target, so the critic needs many
         _RUNNER, steps=1_000_000, target=-6.0, critic_starts=2000, critic_trajectories=400,

@@ -8,6 +8,7 @@ from preflab.experiments.report.checks import find_warnings
 from preflab.experiments.report.folder import RunFolder, number, read_run
 from preflab.experiments.report.page import definitions, figure, note, page, record_table, section, table, warning_box
 from preflab.experiments.report.pairs import film_section
+from preflab.experiments.report.users import users_section
 from preflab.experiments.report.verdict import facts, headline, verdict
 from preflab.experiments.report.words import (
     belief,
@@ -46,7 +47,7 @@ def write_report(run_dir: Path) -> Path:
     run = read_run(Path(run_dir))
     warnings = run.warnings if run.warnings is not None else find_warnings(run.record, run.history, run.card)
     sections: list[Callable[[RunFolder], str]] = [
-        _training, _video, _answers, film_section, _factors, _card, _time, _next, _made, _everything,
+        _training, _video, _answers, film_section, _factors, users_section, _card, _time, _next, _made, _everything,
     ]
     body = [headline(run.record), warning_box(warnings), verdict(run), facts(run), *(part(run) for part in sections)]
     body.append("<footer>Written by preflab from the files of this folder alone. Intervals are 95 %.</footer>")

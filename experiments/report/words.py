@@ -8,6 +8,7 @@ from typing import Any
 
 JUDGMENTS = {
     "partial_return": "partial return", "regret": "regret", "noisy": "partial return, with mistakes",
+    "regret_branching": "regret, found by branching", "pluralistic": "the weights of one of several people at a time",
 }
 MISSING = "–"
 

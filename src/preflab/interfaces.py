@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -47,7 +48,13 @@ class AnswerContext:
 
 
 class Judgment(abc.ABC):
-    """How a human values a segment."""
+    """How a human values a segment.
+
+    Attributes:
+        needs_sim_states: whether `values` reads the simulator states at both ends of a segment.
+    """
+
+    needs_sim_states: bool = False
 
     @abc.abstractmethod
     def values(self, scored: ScoredSegments) -> FloatArray:
@@ -75,6 +82,7 @@ class Oracle(abc.ABC):
 
     name: str
     n_annotators: int = 1
+    needs_sim_states: bool = False  # whoever asks must then keep the simulator states at both ends of every segment
 
     @abc.abstractmethod
     def context(self, query_ids: npt.ArrayLike) -> AnswerContext:
@@ -229,6 +237,30 @@ class ActionValueFunction(Protocol):
         ...
 
 
+class StateValue(Protocol):
+    """An expert's value of simulator states, found by branching: restored, and followed by the deterministic expert."""
+
+    gamma: float
+
+    @property
+    def n_env_steps(self) -> int:
+        """Environment steps that the values so far have cost; every different state is paid for once."""
+        ...
+
+    @property
+    def share_bootstrapped(self) -> float:
+        """Share of the different states so far where a critic stood in for what lay beyond a cap of steps."""
+        ...
+
+    def values_of_states(self, states: FloatArray) -> FloatArray:
+        """Returns V, (N,), in units of gold and without a time limit, of states (N, S) that are no terminals. Pure."""
+        ...
+
+    def card(self) -> dict[str, Any]:
+        """Returns how far a branch goes, and what comes after."""
+        ...
+
+
 class Simulator(Protocol):
     """An environment whose full physics state can be saved and restored."""
 
@@ -242,8 +274,118 @@ class Simulator(Protocol):
 
 
 class RewardSource(Protocol):
-    """Scores what an agent did: the one way a proxy reaches an agent."""
+    """Scores what an agent did: the one way a proxy reaches an agent.
+
+    A source that only knows what was just done, such as a tape of gold, says so with `scores_only_new = True`: it is asked
+    once about each transition, in the order in which they happened.
+    """
 
     def __call__(self, transitions: Transitions) -> npt.NDArray[np.float32]:
         """Returns (B,) proxy rewards."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutInfo:
+    """A piece of training and its updates are done.
+
+    Attributes:
+        i_rollout: pieces done in this call of `train`, from 1.
+        n_rollouts: pieces that this call will do.
+        n_env_steps: steps of this call so far, over all environments.
+        n_env_steps_total: steps the agent has trained since it was new.
+        scalars: "rollout/proxy_reward" (mean per step), "rollout/proxy_return" and "rollout/episode_length" (means over
+            episodes that ended in this piece; missing if none did), and the algorithm's own "train/*".
+    """
+
+    i_rollout: int
+    n_rollouts: int
+    n_env_steps: int
+    n_env_steps_total: int
+    scalars: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What one call of `train` did.
+
+    Attributes:
+        n_env_steps: steps taken, over all environments.
+        n_rollouts: pieces, each followed by updates.
+        n_episodes: episodes that ended.
+        is_stopped: `on_rollout` returned False before all pieces were done.
+        seconds: wall time of the call; of it
+        seconds_env: spent in the environments,
+        seconds_reward: in the reward source, and
+        seconds_callback: in `on_rollout`; the rest is the agent's own.
+        scalars: figures of the last piece by name.
+    """
+
+    n_env_steps: int
+    n_rollouts: int
+    n_episodes: int
+    is_stopped: bool
+    seconds: float
+    seconds_env: float
+    seconds_reward: float
+    seconds_callback: float
+    scalars: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds_agent(self) -> float:
+        """Wall time of acting and updating."""
+        return self.seconds - self.seconds_env - self.seconds_reward - self.seconds_callback
+
+
+OnRollout = Callable[[RolloutInfo], bool | None]
+
+
+class Agent(abc.ABC):
+    """A policy that trains on a proxy reward and acts on raw observations; also a `Policy`."""
+
+    @abc.abstractmethod
+    def train(
+        self, n_env_steps: int, source: RewardSource, *, seed: int, steps_done: int, steps_total: int,
+        on_rollout: OnRollout | None = None,
+    ) -> TrainReport:
+        """Trains on the rewards of `source`: a pure function of (`state()`, its arguments).
+
+        Args:
+            n_env_steps: steps over all environments, at least 1, rounded up to whole pieces.
+            source: scores what was done, in batches; of what an agent remembers from before, all of it.
+            seed: of environments, action noise and minibatches, in [0, 2³²).
+            steps_done: steps of the run before this call; with `steps_total` it places schedules.
+            steps_total: steps of the whole run.
+            on_rollout: called after each piece; `act` is then the updated policy. Returning False stops.
+
+        Raises:
+            InvalidArgument: an argument breaks its rule, or a reward is not finite. The agent is then as before.
+        """
+
+    @abc.abstractmethod
+    def act(self, obs: AnyArray, rng: np.random.Generator | None = None) -> AnyArray:
+        """Returns (N, *act) actions for raw (N, *obs); deterministic if `rng` is None."""
+
+    @abc.abstractmethod
+    def kl_to(self, other_state: Mapping[str, Any], obs: AnyArray) -> FloatArray:
+        """Returns (N,) KL(this policy ‖ the policy of `other_state`) in nats at raw (N, *obs).
+
+        Raises:
+            Refused: the policy is deterministic.
+        """
+
+    @abc.abstractmethod
+    def reset_critic(self, seed: int, *, forgets: bool = False) -> None:
+        """Draws the value networks and their targets anew and keeps the policy; `forgets` empties the replay buffer."""
+
+    @abc.abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Returns named CPU tensors, copies, from which `load_state` restores the agent bit for bit."""
+
+    @abc.abstractmethod
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state` returned; raises `InvalidArgument`, and changes nothing, if it is not this agent's."""
+
+    @abc.abstractmethod
+    def save(self, path: Path) -> None:
+        """Writes the policy to `path` in its library's own format."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -15,9 +15,10 @@ from torch import nn
 from preflab.errors import InvalidArgument
 from preflab.inputs import Inputs, vectors_of, with_vectors
 from preflab.observations import is_image, parts_of
-from preflab.types import AnyArray
+from preflab.types import AnyArray, FloatArray
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
+BLOCK = 64  # see in_blocks
 
 
 def encoded_size(space: gym.Space[Any]) -> int:
@@ -120,3 +121,17 @@ def _orthogonal(fan_in: int, fan_out: int, gain: float, generator: torch.Generat
     weight = torch.empty(fan_in, fan_out)
     nn.init.orthogonal_(weight, gain=gain, generator=generator)
     return weight
+
+
+def in_blocks(function: Callable[..., AnyArray], *inputs: AnyArray) -> FloatArray:
+    """Returns `function` of the inputs, (N,) of float64, called once on inputs padded to a multiple of `BLOCK` rows.
+
+    A network's matrix products round differently for ragged row counts, so a segment's value would depend on its batch
+    mates in the last bits (measured with torch 2.13 on CPU: nearly every row judged alone differs; none when padded).
+    """
+    n = len(inputs[0])
+    if not n:
+        return np.zeros(0)
+    rows = np.minimum(np.arange(-(-n // BLOCK) * BLOCK), n - 1)
+    padded = inputs if len(rows) == n else tuple(part[rows] for part in inputs)
+    return np.asarray(function(*padded), dtype=np.float64)[:n]

@@ -208,7 +208,7 @@ class ScoredSegments:
         segments: the learner-visible part.
         gold_rewards: (N, L); 0 on padded steps.
         factors: (N, L, F); 0 on padded steps.
-        sim_states: (N, L + 1, S) or None.
+        sim_states: (N, L + 1, S), or (N, 2, S) where only those at both ends were gathered, or None.
     """
 
     segments: Segments
@@ -222,6 +222,13 @@ class ScoredSegments:
     def __getitem__(self, rows: AnyArray | slice) -> "ScoredSegments":
         states = None if self.sim_states is None else self.sim_states[rows]
         return ScoredSegments(self.segments[rows], self.gold_rewards[rows], self.factors[rows], states)
+
+    def end_states(self) -> FloatArray:
+        """Returns the simulator states at both ends, (N, 2, S); raises `InvalidArgument` if none were kept."""
+        if self.sim_states is None:
+            rule = "must be there for a judgment that branches"
+            raise InvalidArgument("sim_states", rule, None, "collect(keep_states=True), gather(states='ends')")
+        return self.sim_states[:, [0, -1]]
 
 
 class TrajectoryStore:
@@ -352,19 +359,23 @@ class ScoredStore:
         """Returns a store with `trajectories` appended; existing indices stay valid."""
         return ScoredStore([*(self[i] for i in range(len(self))), *trajectories])
 
-    def gather(self, index: SegmentIndex) -> ScoredSegments:
-        """Returns the scored segments named by `index`; padded steps have reward 0 and factors 0."""
+    def gather(self, index: SegmentIndex, states: str = "all") -> ScoredSegments:
+        """Returns the scored segments named by `index`; padded steps have reward 0 and factors 0.
+
+        Simulator states, if there are any, come with "all" steps, with both "ends" only (they are large), or "none".
+        """
+        if states not in ("all", "ends", "none"):
+            raise InvalidArgument("states", "is not known", states, "all, ends, none")
         segments = self.store.gather(index)
         steps, _, _ = self.store._steps(index)
         rewards = np.where(segments.absorbing, 0.0, self.gold_rewards[steps])
         factors = np.where(segments.absorbing[..., None], 0.0, self.factors[steps])
-        states = None
-        if self.sim_states is not None:
-            offsets = index.start[:, None] + np.arange(index.length + 1)
-            end = self.store.lengths[index.trajectory][:, None]
-            first = self.store._first_step[index.trajectory] + index.trajectory
-            states = self.sim_states[first[:, None] + np.minimum(offsets, end)]
-        return ScoredSegments(segments, rewards, factors, states)
+        if self.sim_states is None or states == "none":
+            return ScoredSegments(segments, rewards, factors)
+        offsets = index.start[:, None] + (np.arange(index.length + 1) if states == "all" else np.array([0, index.length]))
+        end = self.store.lengths[index.trajectory][:, None]
+        first = self.store._first_step[index.trajectory] + index.trajectory
+        return ScoredSegments(segments, rewards, factors, self.sim_states[first[:, None] + np.minimum(offsets, end)])
 
     def without_states(self) -> "ScoredStore":
         """Returns the same store without simulator states (they are large)."""

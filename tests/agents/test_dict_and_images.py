@@ -206,7 +206,7 @@ def test_only_float_boxes_are_standardized_and_images_have_channels_first_for_th
 def test_small_images_have_an_extractor_of_their_own_and_large_ones_sb3s(tasks: Any) -> None:
     both = gym.spaces.Dict({"far": image(40), "near": image(7), "place": gym.spaces.Box(-9, 9, (2,))})
     agent = trained(tasks, both)
-    extractor = agent._policy.features_extractor
+    extractor = agent._learner.policy.features_extractor
     assert isinstance(extractor, SmallImageExtractor) and extractor.features_dim == 256 + 256 + 2
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
-from preflab.agents import AGENTS, PPOAgent, PPOSettings, RolloutInfo, build
+from preflab.agents import PPOAgent, PPOSettings, RolloutInfo, build, settings_from
 from preflab.agents.actor import Categorical, Gaussian, choose, kl
 from preflab.agents.ppo import resolve_device
 from preflab.errors import InvalidArgument, UnknownName
@@ -303,15 +303,11 @@ def test_a_setting_that_breaks_its_rule_is_refused_by_name(tasks: Any, change: d
     assert said in str(raised.value)
 
 
-def test_build_knows_its_names_and_refuses_others_with_the_nearest(tasks: Any) -> None:
-    small = {"n_envs": 2, "n_steps": 16, "batch_size": 16, "hidden": [8]}
-    agent = build("ppo", small, tasks.make_vec("pendulum"), seed=0)
-    assert agent.settings == PPOSettings(n_envs=2, n_steps=16, batch_size=16, hidden=(8,))
-    with pytest.raises(UnknownName, match="did you mean ppo"):
-        build("pppo", small, tasks.make_vec("pendulum"), seed=0)
+def test_build_reads_settings_by_name_and_refuses_unknown_ones_with_the_nearest(tasks: Any) -> None:
+    agent = build(settings_from({"n_envs": 2, "n_steps": 16, "batch_size": 16, "hidden": [8]}), tasks.make_vec("pendulum"), seed=0)
+    assert isinstance(agent, PPOAgent) and agent.settings == PPOSettings(n_envs=2, n_steps=16, batch_size=16, hidden=(8,))
     with pytest.raises(UnknownName, match="did you mean n_steps"):
-        build("ppo", {"n_step": 8}, tasks.make_vec("pendulum"), seed=0)
-    assert list(AGENTS) == ["ppo"]
+        settings_from({"n_step": 8})
 
 
 def test_a_gpu_that_is_not_there_is_refused_at_once_and_auto_takes_what_is() -> None:

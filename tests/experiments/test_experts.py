@@ -12,12 +12,12 @@ from scipy.stats import spearmanr
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
-from preflab.envs import TASKS, RandomPolicy, make, make_vec
+from preflab.envs import TASKS, make_vec
 from preflab.errors import InvalidArgument, UnknownName
 from preflab.experiments.experts.__main__ import main
 from preflab.experiments.experts.convert import convert
 from preflab.experiments.experts.critic import FitConfig, _agreement, fit_critic, quality_of_fit, residuals, rows, spearman
-from preflab.experiments.experts.gather import Continuations, GatherConfig, gather, roll
+from preflab.experiments.experts.gather import Continuations, GatherConfig, gather
 from preflab.experiments.experts.making import middle_of
 from preflab.experiments.experts.presets import PRESETS, Preset, preset
 from preflab.experiments.experts.training import Trained, train
@@ -110,8 +110,6 @@ def test_a_critic_recovers_the_closed_form_value_and_its_residual_vanishes(tmp_p
     assert found["random"]["explained_variance"] > 0.99 and found["all"]["rank_correlation"] > 0.99
     level = 100.0 + 1e-6 * np.arange(5.0)
     assert np.isnan(_agreement(critic.values(x[:5]), level)["explained_variance"])  # nothing varies, so nothing is explained
-    run = roll([Decaying()], [np.array([1.5])], Pushing(0.0, 0.0), [1])  # env stands at 0 but reports what it is given
-    assert len(run[0].rewards) == 1
     path: FloatArray = np.asarray(1.5 * DECAY ** np.arange(11), dtype=np.float64)
     assert np.abs(residuals(critic, path[:, None], path[:-1], terminated=False)).max() < 0.15
 
@@ -165,28 +163,6 @@ def test_fitting_and_gathering_move_no_global_generator(tmp_path: Path) -> None:
     torch.manual_seed(123)
     again = fit_critic(gathered(tmp_path), 0.9, FitConfig(hidden=(8,), n_steps=20, batch_size=32))
     assert all(torch.equal(first[name], again[name]) for name in first)
-
-
-def test_the_expert_followed_from_its_own_restored_state_repeats_its_trajectory() -> None:
-    env = make("pendulum", "fixed", reveal_gold=True)
-    push = Pushing(0.5, 0.0)
-    whole = roll([env], [env.reset(seed=0)[0]], push, [30], keep_states=True)[0]
-    other = make("pendulum", "fixed", reveal_gold=True)
-    other.reset(seed=9)
-    rest = roll([other], [other.restore_state(whole.states[12])], push, [18])[0]
-    assert np.array_equal(rest.rewards, whole.rewards[12:])
-    assert np.array_equal(rest.observations, whole.observations[12:])
-
-
-def test_threads_change_nothing() -> None:
-    runs = []
-    for n_threads in (1, 2):
-        envs = [make("pendulum", "fixed", reveal_gold=True) for _ in range(3)]
-        obs = [env.reset(seed=i)[0] for i, env in enumerate(envs)]
-        policy = RandomPolicy(envs[0].action_space)
-        runs.append(roll(envs, obs, policy, [4, 7, 0], np.random.default_rng(0), n_threads=n_threads))
-    assert [len(run.rewards) for run in runs[0]] == [4, 7, 0]
-    assert all(np.array_equal(a.rewards, b.rewards) for a, b in zip(*runs, strict=True))
 
 
 @pytest.mark.parametrize("task", ["pendulum", "cartpole"])

@@ -106,3 +106,22 @@ def test_a_missing_file_is_named(unbroken: Run, tmp_path: Path) -> None:
     (copy / "round-003/learner.safetensors").unlink()
     with pytest.raises(Refused, match=r"learner\.safetensors"):
         checkpoint.load(copy / "round-003")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", ["sac", "dqn"])
+def test_a_replay_buffer_a_label_free_start_and_an_adaptive_coefficient_survive_a_resume(agent: str, tmp_path: Path) -> None:
+    import shutil
+
+    chosen = {"sac": ["env=pendulum", "kl=loss", "kl.target=0.01"], "dqn": ["env=cartpole"]}[agent]
+    values = {"n_rounds": 3, "n_comparisons": 30, "n_env_steps": 512, "label_free_steps": 64}
+    budget = ["budget=smoke", *(f"budget.{name}={value}" for name, value in values.items())]
+    run = preflab.run([*chosen, f"agent={agent}", *budget, "video=false", f"out={tmp_path}"])
+    copy = tmp_path / "copy"
+    shutil.copytree(run.folder, copy)
+    shutil.rmtree(copy / "checkpoint/round-003")
+    resumed = preflab.run(resume=copy)
+    ends = [load_tensors(folder / "checkpoint/round-003/agent.safetensors") for folder in (run.folder, resumed.folder)]
+    assert ends[0].keys() == ends[1].keys() and all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+    assert len(ends[0]["buffer.rewards"]) == run.record["n_env_steps"]
+    assert ("kl_coefficient" in ends[0]) == (agent == "sac") and run.record["label_free_steps"] == 64

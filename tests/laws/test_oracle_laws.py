@@ -1,13 +1,17 @@
 """Every preset keeps every law of the kit; regret keeps its own laws too, and partial return breaks them."""
 
+from typing import Any
+
 import pytest
 
 from preflab import oracles
 from preflab.experts import TabularExpert
 from preflab.interfaces import Oracle
+from preflab.oracles import Human
 from preflab.tabular import TabularMDP
 from preflab.testing import LawBroken
 from preflab.testing.oracles import (
+    FACTOR_NAMES,
     ORACLE_LAWS,
     REGRET_LAWS,
     Law,
@@ -16,12 +20,30 @@ from preflab.testing.oracles import (
     random_world,
     regolded,
 )
+from preflab.types import FloatArray
 
 SETTINGS: dict[str, dict[str, object]] = {
     "partial_return": {"gamma": 1.0}, "noisy": {"gamma": 0.9}, "regret": {},
     "regret expected": {"regret_form": "expected"}, "regret discounted": {"regret_weighting": "discounted"},
+    "regret_branching": {"regret_by": "branching", "regret_weighting": "discounted"},
+    "pluralistic": {"humans": (Human("a", 0.5, {"one": 1}), Human("b", 0.3, {"other": 2}), Human("c", 0.2, {"one": -1}))},
 }
 WORLD = random_world()
+
+
+class ExactStateValue:
+    """V* of simulator states that are state numbers."""
+
+    n_env_steps, share_bootstrapped = 0, 0.0
+
+    def __init__(self, mdp: TabularMDP) -> None:
+        self._expert, self.gamma = TabularExpert(mdp), mdp.gamma
+
+    def values_of_states(self, states: FloatArray) -> FloatArray:
+        return self._expert.values(states[:, 0])
+
+    def card(self) -> dict[str, Any]:
+        return {"beyond": "nothing: exact"}
 
 
 class Preset:
@@ -39,7 +61,8 @@ class Preset:
         )
         return oracles.build(
             self.name.split()[0], settings, seed=seed, calibration=regolded(WORLD.pool, mdp), value=TabularExpert(mdp),
-            value_card={"task": "random", "form": "terminating"}, task="random", form="terminating",
+            state_value=ExactStateValue(mdp), value_card={"task": "random", "form": "terminating"}, task="random",
+            form="terminating", factor_names=FACTOR_NAMES,
         )
 
 
@@ -60,8 +83,9 @@ def test_regret_keeps_its_own_laws_in_both_forms(name: str, law: Law, world: Wor
     law(Preset(name), world)
 
 
-def test_discounted_regret_ignores_potential_shaping_too(world: World) -> None:
-    law_regret_ignores_shaping(Preset("regret discounted"), world)
+@pytest.mark.parametrize("name", ["regret discounted", "regret_branching"])
+def test_discounted_regret_ignores_potential_shaping_too(name: str, world: World) -> None:
+    law_regret_ignores_shaping(Preset(name), world)
 
 
 @pytest.mark.parametrize("name", ["partial_return", "noisy"])

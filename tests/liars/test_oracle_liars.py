@@ -146,6 +146,16 @@ class Lapses(Honest):
         return 0.98 * super().probabilities_from_values(first, second) + 0.02 * np.array([0.5, 0.5, 0, 0])
 
 
+class IsUnsureInACrowd(Honest):
+    """One of two humans, who guesses once in fifty answers however sure."""
+
+    breaks = "law_beta_has_its_limits"
+    n_annotators = 2
+
+    def probabilities_from_values(self, first: FloatArray, second: FloatArray) -> FloatArray:
+        return 0.98 * super().probabilities_from_values(first, second) + 0.02 * np.array([0.5, 0.5, 0, 0])
+
+
 class BreaksTiesForTheFirst(Honest):
     """Says FIRST where both sides are one and the same."""
 

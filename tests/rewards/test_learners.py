@@ -296,19 +296,21 @@ def test_discrete_spaces_are_one_hot_and_never_rescaled() -> None:
     two: Any = gym.spaces.Discrete(2)
     encoder = StepEncoder(three, two, "obs_action_next")
     steps = Transitions(np.array([1, 3]), np.array([0, 1]), np.array([2, 2]), np.zeros(2, bool))
-    inputs = encoder.vectors(steps)
+    inputs: Any = encoder(steps)
     assert inputs.tolist() == [[1, 0, 0, 1, 0, 0, 1, 0], [0, 0, 1, 0, 1, 0, 1, 0]]
     mean, std = encoder.statistics(inputs)
     assert torch.equal(mean, torch.zeros(8)) and torch.equal(std, torch.ones(8))
     only_obs = StepEncoder(three, two, "obs")
-    assert only_obs.vectors(steps).tolist() == [[1, 0, 0], [0, 0, 1]]
+    only: Any = only_obs(steps)
+    assert only.tolist() == [[1, 0, 0], [0, 0, 1]]
 
 
 def test_the_change_of_an_observation_can_be_an_input_where_observations_are_numbers() -> None:
     steps = Transitions(
         np.array([[1.0, 2.0]]), np.array([[0.5]]), np.array([[1.5, 0.0]]), np.zeros(1, bool)
     )
-    assert StepEncoder(OBS, ACT, "obs_action_delta").vectors(steps).tolist() == [[1.0, 2.0, 0.5, 0.5, -2.0]]
+    changes: Any = StepEncoder(OBS, ACT, "obs_action_delta")(steps)
+    assert changes.tolist() == [[1.0, 2.0, 0.5, 0.5, -2.0]]
     states: Any = gym.spaces.Discrete(3)
     with pytest.raises(InvalidArgument, match="delta only for Box"):
         StepEncoder(states, ACT, "obs_action_delta")

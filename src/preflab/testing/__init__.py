@@ -1,5 +1,16 @@
-"""The public conformance kit: laws that every oracle and every reward learner keeps."""
+"""The public conformance kit: laws that every environment, oracle, reward learner and agent keeps.
 
+`check_env`, `check_oracle`, `check_reward_learner` and `check_agent` raise `LawBroken`, with the law and the figures.
+"""
+
+from preflab.testing.agents import check_agent
+from preflab.testing.driving import EnvFacts
+from preflab.testing.envs import check_env
 from preflab.testing.laws import LawBroken
+from preflab.testing.oracles import check_oracle
+from preflab.testing.rewards import check_reward_learner
+from preflab.testing.trials import AgentCase
 
-__all__ = ["LawBroken"]
+__all__ = [
+    "AgentCase", "EnvFacts", "LawBroken", "check_agent", "check_env", "check_oracle", "check_reward_learner",
+]

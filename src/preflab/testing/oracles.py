@@ -33,11 +33,15 @@ from preflab.types import (
     Trajectory,
 )
 
+FACTOR_NAMES = ("one", "other")  # of every world; they sum to gold and hardly go together
 FAMILY_WISE_RATE = 1e-3  # chance that a true oracle fails `law_counts_match` on a fresh seed, at most
 
 
 class MakeOracle(Protocol):
-    """Builds the oracle under test for an MDP; `None` leaves β or the rate of mistakes to the oracle itself."""
+    """Builds the oracle under test for an MDP, whose gold has the factors `FACTOR_NAMES`.
+
+    `None` leaves β or the rate of mistakes to the oracle itself.
+    """
 
     def __call__(
         self, mdp: TabularMDP, *, seed: int = 0, beta: float | None = None, mistake_rate: float | None = None
@@ -51,7 +55,7 @@ class World:
     """A finite MDP with segments of it, and pairs of different segments.
 
     Attributes:
-        mdp: the dynamics and gold behind the segments; observations are state numbers.
+        mdp: the dynamics and gold behind the segments; observations are state numbers, and so are simulator states (S = 1).
         pool: (N,) different segments, some of them padded after a true termination.
         first: (M,) rows of `pool`.
         second: (M,) rows of `pool`, none the same segment as in `first`.
@@ -86,20 +90,23 @@ def random_world(seed: int = 0, *, is_deterministic: bool = False, length: int =
 
 
 def regolded(scored: ScoredSegments, mdp: TabularMDP) -> ScoredSegments:
-    """Returns the same segments with the gold rewards of `mdp`; 0 on absorbing steps."""
-    states, actions = scored.segments.observations, scored.segments.actions
-    gold = np.where(scored.segments.absorbing, 0.0, mdp.rewards[states[:, :-1], actions, states[:, 1:]])
-    return replace(scored, gold_rewards=gold)
+    """Returns the same segments with the gold rewards and factors of `mdp`; 0 on absorbing steps."""
+    states, actions, absorbing = scored.segments.observations, scored.segments.actions, scored.segments.absorbing
+    gold, factors = _paid(mdp, states[:, :-1], actions, states[:, 1:])
+    return replace(
+        scored, gold_rewards=np.where(absorbing, 0.0, gold), factors=np.where(absorbing[..., None], 0.0, factors)
+    )
 
 
 def one_step_world(mdp: TabularMDP) -> tuple[ScoredSegments, FloatArray, IntArray]:
     """Returns each possible transition as a segment, with its P(s'|s, a), and its (s, a) as s · A + a; K each."""
     possible = (mdp.transitions > 0) & ~mdp.terminal[:, None, None]
     state, action, after = np.nonzero(possible)
-    n = len(state)
-    real = np.ones((n, 1), dtype=np.bool_)
+    real = np.ones((len(state), 1), dtype=np.bool_)
     segments = Segments(np.stack([state, after], axis=1), action[:, None], real, ~real, mdp.terminal[after][:, None])
-    scored = ScoredSegments(segments, mdp.rewards[possible][:, None], np.zeros((n, 1, 1)))
+    sim_states = segments.observations[..., None].astype(np.float64)
+    gold, factors = _paid(mdp, state, action, after)
+    scored = ScoredSegments(segments, gold[:, None], factors[:, None], sim_states)
     return scored, mdp.transitions[possible], state * mdp.n_actions + action
 
 
@@ -181,7 +188,7 @@ def law_mistakes_flip_at_their_rate(make: MakeOracle, world: World) -> None:
 
 
 def law_beta_has_its_limits(make: MakeOracle, world: World) -> None:
-    """β = 0 guesses; β → ∞ always prefers the segment of higher value."""
+    """β = 0 guesses; β → ∞ always prefers the segment of higher value: of a population, each member is sure of its own."""
     guess = _p_first(_probabilities(make(world.mdp, beta=0.0, mistake_rate=0.0), world))
     worst = float(np.abs(guess - 0.5).max())
     hold(worst < 1e-9, f"with beta 0, P(first) misses 1/2 by {worst:.2g}")
@@ -189,7 +196,8 @@ def law_beta_has_its_limits(make: MakeOracle, world: World) -> None:
     values = oracle.values(world.pool)
     gap = values[world.first] - values[world.second]
     p = _p_first(_probabilities(oracle, world))[np.abs(gap) > 1e-6]
-    worst = float(np.abs(p - (gap[np.abs(gap) > 1e-6] > 0)).max())
+    right = gap[np.abs(gap) > 1e-6] > 0 if oracle.n_annotators == 1 else p > 0.5
+    worst = float(np.abs(p - right).max())
     hold(worst < 1e-9, f"with beta 1e9, the worse segment is still preferred with probability {worst:.2g}")
 
 
@@ -219,9 +227,11 @@ def law_inputs_are_left_alone(make: MakeOracle, world: World) -> None:
     """No array given to the oracle is written to."""
     segments = world.pool.segments[np.arange(len(world.pool))]  # rows by number are a copy
     gold = np.where(segments.absorbing, 7.0, world.pool.gold_rewards)  # so that blanking padding in place shows
-    pool = ScoredSegments(segments, gold, world.pool.factors.copy())
+    states = None if world.pool.sim_states is None else world.pool.sim_states.copy()
+    pool = ScoredSegments(segments, gold, world.pool.factors.copy(), states)
     names = ("observations", "actions", "valid", "absorbing", "terminated")
     arrays = [*(getattr(segments, name) for name in names), pool.gold_rewards, pool.factors]
+    arrays += [] if states is None else [states]
     before = [array.copy() for array in arrays]
     _use(make(world.mdp), pool)
     is_same = all(np.array_equal(old, new) for old, new in zip(before, arrays, strict=True))
@@ -331,5 +341,13 @@ def _trajectory(mdp: TabularMDP, q: FloatArray, epsilon: float, rng: np.random.G
         actions.append(int(rng.integers(mdp.n_actions)) if rng.random() < epsilon else best)
         states.append(int(rng.choice(mdp.n_states, p=mdp.transitions[states[-1], actions[-1]])))
     path, acts = np.array(states), np.array(actions)
-    gold = mdp.rewards[path[:-1], acts, path[1:]]
-    return ScoredTrajectory(Trajectory(path, acts, bool(mdp.terminal[path[-1]])), gold, gold[:, None])
+    gold, factors = _paid(mdp, path[:-1], acts, path[1:])
+    trajectory = Trajectory(path, acts, bool(mdp.terminal[path[-1]]))
+    return ScoredTrajectory(trajectory, gold, factors, path[:, None].astype(np.float64))
+
+
+def _paid(mdp: TabularMDP, states: IntArray, actions: IntArray, after: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Returns gold and its two factors, (..., 2): half of it each, plus and minus a number of the transition's own."""
+    gold = mdp.rewards[states, actions, after]
+    own = generator(0, "factors").standard_normal(mdp.rewards.shape)[states, actions, after]
+    return gold, np.stack([0.5 * gold + own, 0.5 * gold - own], axis=-1)

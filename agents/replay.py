@@ -1,0 +1,149 @@
+"""Replay buffers whose rewards are a proxy's: scored in batches just before they are sampled, and again after every fit.
+
+SB3 fills them as its own; what it stores as reward is 0, since the env under it pays nothing. Nothing of SB3 is modified:
+its algorithms take a buffer's class as an argument.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
+
+from preflab.agents.generators import preserved_generators
+from preflab.agents.proxy import score
+from preflab.errors import InvalidArgument
+from preflab.interfaces import RewardSource
+from preflab.types import AnyArray, Transitions
+
+_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+_CHUNK = 100_000  # transitions scored at once, which bounds memory
+
+OnSamples = Callable[[ReplayBufferSamples], ReplayBufferSamples]
+
+
+class ProxyReplayBuffer(ReplayBuffer):
+    """SB3's replay buffer in float32, whose rewards a source gives.
+
+    Attributes:
+        n_pending: newest rows that are not scored yet. A row holds one step of every environment.
+        reward_seconds: time spent in the source.
+        on_samples: changes every batch just before the algorithm gets it (a KL penalty), or None.
+    """
+
+    def __init__(self, buffer_size: int, observation_space: spaces.Space[Any], *args: Any, **kwargs: Any) -> None:
+        """Takes SB3's arguments; float64 observations are kept as float32, which is what networks get."""
+        super().__init__(buffer_size, _single(observation_space), *args, **kwargs)
+        self.n_pending = 0
+        self.reward_seconds = 0.0
+        self.on_samples: OnSamples | None = None
+        self._source: RewardSource | None = None
+        self._scale = np.float32(1.0)
+        self._unscale: Callable[[AnyArray], AnyArray] | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows filled so far."""
+        return self.buffer_size if self.full else self.pos
+
+    def use(self, source: RewardSource, scale: float, unscale: Callable[[AnyArray], AnyArray] | None) -> None:
+        """Takes rewards from `source` from now on, in every row, the old ones too.
+
+        Args:
+            source: the proxy. One that has `scores_only_new` (a tape of what was just paid) leaves old rows as they are.
+            scale: factor on its scores.
+            unscale: turns stored actions, in ±1, into those that the env was given; None for discrete ones.
+        """
+        self._source, self._scale, self._unscale = source, np.float32(scale), unscale
+        if not getattr(source, "scores_only_new", False):
+            self.n_pending = self.n_rows
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        """Stores one step of every environment, to be scored before the next sample."""
+        super().add(*args, **kwargs)
+        self.n_pending = min(self.n_pending + 1, self.buffer_size)
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        """Scores what is pending and returns a batch as SB3 draws it."""
+        self.score_pending()
+        samples = super().sample(batch_size, env)
+        return samples if self.on_samples is None else self.on_samples(samples)
+
+    def score_pending(self) -> None:
+        """Scores the rows that are not scored yet, oldest first; raises `InvalidArgument` if a score is not finite."""
+        if self._source is None:
+            raise InvalidArgument("source", "must be set before rewards are needed", None, "call use(source, …) first")
+        started = time.perf_counter()
+        n_rows = max(1, _CHUNK // self.n_envs)
+        while self.n_pending:
+            rows = (self.pos - self.n_pending + np.arange(min(self.n_pending, n_rows))) % self.buffer_size
+            with preserved_generators():
+                scores = score(self._source, self.transitions(rows))
+            self.rewards[rows] = self._scale * scores.reshape(len(rows), self.n_envs)
+            self.n_pending -= len(rows)
+        self.reward_seconds += time.perf_counter() - started
+
+    def transitions(self, rows: AnyArray) -> Transitions:
+        """Returns the (R · n_envs) transitions of `rows`, (R,), in (row, env) order, as the env was given them."""
+        size = len(rows) * self.n_envs
+        shape = self.observation_space.shape or ()
+        actions = self.actions[rows].reshape(size, *(self.action_space.shape or ()))
+        return Transitions(
+            self.observations[rows].reshape(size, *shape),
+            actions if self._unscale is None else self._unscale(actions),
+            self.next_observations[rows].reshape(size, *shape),
+            (self.dones[rows] * (1 - self.timeouts[rows])).reshape(size) > 0.5,
+        )
+
+    def last_rewards(self, n_rows: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Returns (n_rows, n_envs) scores (without the scale) and episode ends of the newest rows."""
+        rows = (self.pos - n_rows + np.arange(n_rows)) % self.buffer_size
+        return np.asarray(self.rewards[rows] / self._scale, dtype=np.float32), self.dones[rows] > 0.5
+
+    def cut(self) -> None:
+        """Marks the newest step of every environment as cut: the next one stored belongs to another episode."""
+        if self.n_rows:
+            last = self.pos - 1
+            self.timeouts[last] = np.maximum(self.timeouts[last], 1 - self.dones[last])
+
+    def dump(self) -> dict[str, torch.Tensor]:
+        """Returns copies of the filled rows, oldest first, by name."""
+        order = (self.pos + np.arange(self.n_rows)) % self.buffer_size if self.full else np.arange(self.pos)
+        return {f"buffer.{name}": torch.as_tensor(getattr(self, name)[order]) for name in _ARRAYS}
+
+    def fill(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Stores what `dump` returned; nothing if it names no buffer.
+
+        Raises:
+            InvalidArgument: an array is missing or of another shape, or there are more rows than fit.
+        """
+        if not any(name.startswith("buffer.") for name in state):
+            return
+        n_rows = len(state.get("buffer.rewards", ()))
+        for name in _ARRAYS:
+            own, given = getattr(self, name), state.get(f"buffer.{name}")
+            found = None if given is None else tuple(given.shape)
+            if given is None or n_rows > self.buffer_size or found != (n_rows, *own.shape[1:]):
+                rule = f"must have shape (rows, …) = (≤ {self.buffer_size}, {', '.join(map(str, own.shape[1:]))})"
+                raise InvalidArgument(f"state['buffer.{name}']", rule, found)
+            own[:n_rows] = given.numpy()
+        self.full, self.pos = n_rows == self.buffer_size, n_rows % self.buffer_size
+
+
+class ProxyNStepReplayBuffer(ProxyReplayBuffer, NStepReplayBuffer):
+    """The same over SB3's n-step returns, which are summed from the stored rewards at every sample."""
+
+
+def _single(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    if isinstance(space, spaces.Box) and space.dtype == np.float64:
+        with np.errstate(over="ignore"):
+            return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+    return space
