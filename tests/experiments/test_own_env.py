@@ -23,7 +23,7 @@ ACROBOT = """
 description: swing two links up
 source: https://gymnasium.farama.org/environments/classic_control/acrobot
 id: Acrobot-v1
-horizon: 60
+horizon: 30
 segment_length: 10
 overlays:
   oracle.*: {target_accuracy: null, beta: 1.0}   # random play is paid -1 at every step: nothing to calibrate on
@@ -94,7 +94,7 @@ def test_a_file_is_composed_like_a_preset_and_remembers_where_it_was(own: Path, 
     monkeypatch.chdir(own)
     config, tree = compose_run(["env=./acrobot.yaml", "env.segment_length=12", "env.kwargs.render_mode=null"])
     assert config.env == EnvConfig(
-        "acrobot", 12, id="Acrobot-v1", horizon=60, path=str(own.resolve()), kwargs={"render_mode": None},
+        "acrobot", 12, id="Acrobot-v1", horizon=30, path=str(own.resolve()), kwargs={"render_mode": None},
     )
     assert config.form == "terminating" and config.agent.gamma == 0.97 and config.oracle.beta == 1.0
     assert config.name == "acrobot-terminating-partial_return-ensemble-ppo-s0"
@@ -146,7 +146,7 @@ def test_a_file_that_is_not_there_is_named_and_a_misspelt_preset_still_is_one() 
 
 
 def test_a_run_that_is_refused_leaves_no_folder(own: Path, tmp_path: Path) -> None:
-    (own / "plain.yaml").write_text("id: Acrobot-v1\nhorizon: 60\nsegment_length: 10\n")
+    (own / "plain.yaml").write_text("id: Acrobot-v1\nhorizon: 30\nsegment_length: 10\n")
     with pytest.raises(Refused, match=r"no beta can be calibrated.*oracle\.target_accuracy=null oracle\.beta=1"):
         preflab.run(["budget=smoke"], env=str(own / "plain.yaml"), out=str(tmp_path / "runs"))
     assert not list((tmp_path / "runs").glob("*/*"))
