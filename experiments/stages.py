@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from preflab import agents, envs, experts, oracles, rewards
+from preflab.actions import UniformActions
 from preflab.agents.ppo import PPOAgent
 from preflab.errors import InvalidArgument, Refused
 from preflab.experiments.config import RunConfig
@@ -27,7 +28,7 @@ N_CALIBRATION_SEGMENTS = 600
 
 @dataclass
 class Stages:
-    """The parts of one run. `learner` is None where gold itself is the proxy."""
+    """The parts of one run. `learner` is None where gold itself is the proxy; `extras` are what it needs of other stages."""
 
     config: RunConfig
     task: envs.Task
@@ -39,6 +40,7 @@ class Stages:
     expert: experts.Expert | None
     evaluation_env: envs.TaskVecEnv
     tape: list[GoldTape]
+    extras: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_fixed_horizon(self) -> bool:
@@ -85,12 +87,42 @@ def check(config: RunConfig) -> str:
         require_expert(expert, config)
     if config.oracle_name == "regret" and config.oracle.regret_form == "expected":
         require_expert(expert, config)
-    if config.reward.likelihood != "partial_return":
-        raise InvalidArgument("reward.likelihood", "is not available", config.reward.likelihood, "partial_return")
+    learner_needs(config, expert)
     if config.env.segment_length > envs.task(config.env.name).horizon(config.form):
         horizon = envs.task(config.env.name).horizon(config.form)
         raise InvalidArgument("env.segment_length", f"must not exceed the horizon of {horizon} steps", config.env.segment_length)
     return device
+
+
+def learner_needs(config: RunConfig, expert: experts.Expert | None) -> frozenset[str]:
+    """Returns what the config's learner needs of other stages; refuses in a sentence where the task does not have it."""
+    if config.reward_name in GOLD_CONTROLS:
+        return frozenset()
+    needs = rewards.needs(config.reward_name, config.reward)
+    if "dynamics" in needs and envs.task(config.env.name).mdp(config.form) is None:
+        finite = [name for name, task in envs.TASKS.items() if task.solve is not None]
+        raise Refused(
+            f"reward={config.reward_name} plans with exact dynamics, which {config.env.name} does not have: use "
+            f"reward=regret there, or a finite task ({', '.join(finite)})"
+        )
+    if "value" in needs:
+        require_expert(expert, config)
+    return needs
+
+
+def learner_extras(
+    config: RunConfig, needs: frozenset[str], expert: experts.Expert | None, venv: envs.TaskVecEnv
+) -> dict[str, Any]:
+    """Returns what a learner needs of other stages, by name; nothing of it holds a reward, but V is in units of gold."""
+    extras: dict[str, Any] = {}
+    mdp = envs.task(config.env.name).mdp(config.form)
+    if "dynamics" in needs and mdp is not None:
+        extras["dynamics"] = mdp.dynamics()
+    if "action_sampler" in needs:
+        extras["action_sampler"] = UniformActions(venv.action_space)
+    if "value" in needs:
+        extras["value"] = require_expert(expert, config).value
+    return extras
 
 
 def find_expert(config: RunConfig) -> experts.Expert | None:
@@ -123,13 +155,16 @@ def build(config: RunConfig, stopwatch: Stopwatch) -> Stages:
         config.agent_name, _as_mapping(config.agent), _agent_env(config, tape), seed=small_seed(config.seed, "agent"),
         device=device,
     )
+    expert = find_expert(config)
+    extras = learner_extras(config, learner_needs(config, expert), expert, evaluation_env)
     learner = None
     if config.reward_name not in GOLD_CONTROLS:
+        gamma = config.agent.gamma if config.reward.gamma is None else config.reward.gamma
         learner = rewards.build(
-            config.reward_name, config.reward, evaluation_env.observation_space, evaluation_env.action_space,
-            is_fixed_horizon=config.form == "fixed", seed=config.seed,
+            config.reward_name, replace(config.reward, gamma=gamma), evaluation_env.observation_space,
+            evaluation_env.action_space, is_fixed_horizon=config.form == "fixed", seed=config.seed,
         )
-    expert = find_expert(config)
+        learner.provide(extras)
     with stopwatch.on("oracle"):
         calibration = calibration_segments(config, evaluation_env, expert)
         oracle = oracles.build(
@@ -139,7 +174,7 @@ def build(config: RunConfig, stopwatch: Stopwatch) -> Stages:
         )
     strategy = oracles.build_strategy(config.strategy.name, config.strategy.candidates_per_query)
     uniform = oracles.build_strategy("uniform")
-    return Stages(config, task, oracle, strategy, uniform, learner, agent, expert, evaluation_env, tape)
+    return Stages(config, task, oracle, strategy, uniform, learner, agent, expert, evaluation_env, tape, extras)
 
 
 def calibration_segments(config: RunConfig, venv: envs.TaskVecEnv, expert: experts.Expert | None) -> ScoredSegments:

@@ -19,7 +19,7 @@ Rule = Callable[[str, ast.Module], list[str]]
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("envs", "oracles", "rewards", "agents")
 ROOMS = (*STAGES, "experiments")
-SHARED = ("types", "interfaces", "seeding", "storage", "errors", "tabular", "networks", "experts", "vision")
+SHARED = ("types", "interfaces", "seeding", "storage", "errors", "tabular", "networks", "actions", "experts", "vision")
 # Stable-Baselines3 draws from the global generators, so what drives it seeds them and `generators` puts them back.
 MAY_TOUCH_GLOBAL_GENERATORS = {
     "preflab.agents.ppo",
