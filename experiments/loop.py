@@ -160,7 +160,8 @@ class Loop:
         if self.stages.learner is None:
             return state
         self.progress.enter("fit")
-        context = LearnerContext(state.pool.store, self.anchor(state), self.stages.is_fixed_horizon)
+        stages = self.stages
+        context = LearnerContext(state.pool.store, self.anchor(state), stages.is_fixed_horizon, stages.extras)
         with self.watch.on("reward_fit"):
             fit = self.stages.learner.fit(state.answers.comparisons, context, generator(self.config.seed, "fit", state.round))
         for name, value in {"log_loss": fit.train_log_loss, "accuracy": fit.train_accuracy, **fit.scalars}.items():

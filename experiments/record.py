@@ -11,7 +11,7 @@ import numpy as np
 
 import preflab
 from preflab.experiments.asking import Answers
-from preflab.experiments.config import RunConfig
+from preflab.experiments.config import CONTROLS, RunConfig
 from preflab.interfaces import RewardModel
 from preflab.rewards import metrics
 from preflab.storage import load_json
@@ -20,6 +20,7 @@ from preflab.types import Choice, FloatArray, ScoredStore
 BASELINES = Path(__file__).parent / "baselines.json"
 MATCHED_LIKELIHOOD = {"partial_return": "partial_return", "noisy": "partial_return", "regret": "regret",
                       "regret_branching": "regret", "pluralistic": "weights by annotator"}
+ASSUMED_JUDGMENT = {"partial_return": "partial_return", "regret": "regret", "regret_frozen_critic": "regret"}
 
 
 def heldout_figures(model: RewardModel | None, store: ScoredStore, answers: Answers) -> dict[str, Any]:
@@ -87,11 +88,15 @@ def score(final: float, initial: float, gold_agent: float | None) -> float | Non
     return (final - initial) / (gold_agent - initial)
 
 
+def likelihood(config: RunConfig) -> str | None:
+    """Returns what the learner assumes of the human; None where a control learns nothing."""
+    return None if config.reward_name in CONTROLS else config.reward.likelihood
+
+
 def is_misspecified(config: RunConfig) -> bool | None:
     """Returns whether the learner's likelihood assumes another judgment than the oracle's; None without a learner."""
-    if config.reward_name != "ensemble":
-        return None
-    return config.reward.likelihood != MATCHED_LIKELIHOOD[config.oracle_name]
+    assumed = likelihood(config)
+    return None if assumed is None else ASSUMED_JUDGMENT[assumed] != MATCHED_LIKELIHOOD[config.oracle_name]
 
 
 def padded_share(stores: list[tuple[ScoredStore, Answers]]) -> float:

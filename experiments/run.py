@@ -183,7 +183,7 @@ def _record(loop: Loop, state: State) -> dict[str, Any]:
     row: dict[str, Any] = {
         "env": config.env.name, "form": config.form, "oracle": config.oracle_name, "reward": config.reward_name,
         "agent": config.agent_name, "budget": config.budget.name, "seed": config.seed,
-        "likelihood": config.reward.likelihood if config.reward_name == "ensemble" else None,
+        "likelihood": record.likelihood(config),
         "is_misspecified": record.is_misspecified(config),
         "n_queries": state.ledger.n_queries, "n_comparisons": n_asked, "n_heldout_comparisons":
             len(state.heldout_answers.comparisons), "n_skips": state.ledger.n_skips, "n_ties": state.ledger.n_ties,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from preflab import agents, envs, experts, oracles, rewards
+from preflab.actions import UniformActions
 from preflab.errors import InvalidArgument, Refused
 from preflab.experiments import asking
 from preflab.experiments.config import RunConfig
@@ -33,7 +34,7 @@ N_BRANCHED_SEGMENTS_ELSE = 80  # 3,160 pairs
 
 @dataclass
 class Stages:
-    """The parts of one run. `learner` is None where gold itself is the proxy."""
+    """The parts of one run. `learner` is None where gold itself is the proxy; `extras` are what it needs of other stages."""
 
     config: RunConfig
     task: envs.Task
@@ -46,6 +47,7 @@ class Stages:
     evaluation_env: envs.TaskVecEnv
     tape: list[GoldTape]
     state_value: envs.BranchedValue | None = None  # where the oracle judges by branching
+    extras: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_fixed_horizon(self) -> bool:
@@ -99,8 +101,7 @@ def check(config: RunConfig) -> str:
         require_expert(expert, config)
     if config.oracle_name == "pluralistic":
         oracles.check_humans(config.oracle.humans, envs.task(config.env.name).factor_names, config.env.name)
-    if config.reward.likelihood != "partial_return":
-        raise InvalidArgument("reward.likelihood", "is not available", config.reward.likelihood, "partial_return")
+    learner_needs(config, expert)
     if config.env.segment_length > envs.task(config.env.name).horizon(config.form):
         horizon = envs.task(config.env.name).horizon(config.form)
         raise InvalidArgument("env.segment_length", f"must not exceed the horizon of {horizon} steps", config.env.segment_length)
@@ -144,6 +145,37 @@ def _own_task(env: str) -> envs.Task:
     )
 
 
+def learner_needs(config: RunConfig, expert: experts.Expert | None) -> frozenset[str]:
+    """Returns what the config's learner needs of other stages; refuses in a sentence where the task does not have it."""
+    if config.reward_name in GOLD_CONTROLS:
+        return frozenset()
+    needs = rewards.needs(config.reward_name, config.reward)
+    if "dynamics" in needs and envs.task(config.env.name).mdp(config.form) is None:
+        finite = [name for name, task in envs.TASKS.items() if task.solve is not None]
+        raise Refused(
+            f"reward={config.reward_name} plans with exact dynamics, which {config.env.name} does not have: use "
+            f"reward=regret there, or a finite task ({', '.join(finite)})"
+        )
+    if "value" in needs:
+        require_expert(expert, config)
+    return needs
+
+
+def learner_extras(
+    config: RunConfig, needs: frozenset[str], expert: experts.Expert | None, venv: envs.TaskVecEnv
+) -> dict[str, Any]:
+    """Returns what a learner needs of other stages, by name; nothing of it holds a reward, but V is in units of gold."""
+    extras: dict[str, Any] = {}
+    mdp = envs.task(config.env.name).mdp(config.form)
+    if "dynamics" in needs and mdp is not None:
+        extras["dynamics"] = mdp.dynamics()
+    if "action_sampler" in needs:
+        extras["action_sampler"] = UniformActions(venv.action_space)
+    if "value" in needs:
+        extras["value"] = require_expert(expert, config).value
+    return extras
+
+
 def find_expert(config: RunConfig) -> experts.Expert | None:
     """Returns the expert of the config's task and form: exact for tabular tasks, else shipped, else None."""
     task = envs.task(config.env.name)
@@ -180,13 +212,16 @@ def build(config: RunConfig, stopwatch: Stopwatch) -> Stages:
     )
     if config.kl.reference != "initial":
         agent.set_reference(reference_state(config))
+    expert = find_expert(config)
+    extras = learner_extras(config, learner_needs(config, expert), expert, evaluation_env)
     learner = None
     if config.reward_name not in GOLD_CONTROLS:
+        gamma = config.agent.gamma if config.reward.gamma is None else config.reward.gamma
         learner = rewards.build(
-            config.reward_name, config.reward, evaluation_env.observation_space, evaluation_env.action_space,
-            is_fixed_horizon=config.form == "fixed", seed=config.seed,
+            config.reward_name, replace(config.reward, gamma=gamma), evaluation_env.observation_space,
+            evaluation_env.action_space, is_fixed_horizon=config.form == "fixed", seed=config.seed,
         )
-    expert = find_expert(config)
+        learner.provide(extras)
     with stopwatch.on("oracle"):
         calibration = calibration_segments(config, evaluation_env, expert)
         state_value = branched_value(config, expert)
@@ -197,7 +232,7 @@ def build(config: RunConfig, stopwatch: Stopwatch) -> Stages:
         )
     strategy = oracles.build_strategy(config.strategy.name, config.strategy.candidates_per_query)
     uniform = oracles.build_strategy("uniform")
-    return Stages(config, task, oracle, strategy, uniform, learner, agent, expert, evaluation_env, tape, state_value)
+    return Stages(config, task, oracle, strategy, uniform, learner, agent, expert, evaluation_env, tape, state_value, extras)
 
 
 def branched_value(config: RunConfig, expert: experts.Expert | None) -> envs.BranchedValue | None:

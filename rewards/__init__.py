@@ -1,12 +1,18 @@
 """From answers to a proxy reward: networks, likelihoods, learners and what is measured of them."""
 
-from preflab.rewards.bradley_terry import BradleyTerryLearner, PairBatch
-from preflab.rewards.build import build
+from preflab.rewards.bradley_terry import BradleyTerryLearner
+from preflab.rewards.build import build, needs
 from preflab.rewards.controls import ConstantLearner, ConstantReward, RandomLearner
-from preflab.rewards.ensemble import EnsembleReward
+from preflab.rewards.ensemble import AnchoredReward, EnsembleReward
+from preflab.rewards.frozen_critic import FrozenCriticLearner
+from preflab.rewards.learner import PairLearner
+from preflab.rewards.pairs import PairBatch
+from preflab.rewards.regret import RegretLearner
 from preflab.rewards.settings import FewComparisonsWarning, RewardSettings
+from preflab.rewards.tabular import TabularLearner
 
 __all__ = [
-    "BradleyTerryLearner", "ConstantLearner", "ConstantReward", "EnsembleReward", "FewComparisonsWarning", "PairBatch",
-    "RandomLearner", "RewardSettings", "build",
+    "AnchoredReward", "BradleyTerryLearner", "ConstantLearner", "ConstantReward", "EnsembleReward",
+    "FewComparisonsWarning", "FrozenCriticLearner", "PairBatch", "PairLearner", "RandomLearner", "RegretLearner",
+    "RewardSettings", "TabularLearner", "build", "needs",
 ]

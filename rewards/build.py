@@ -8,10 +8,15 @@ from preflab.errors import UnknownName
 from preflab.interfaces import RewardLearner
 from preflab.rewards.bradley_terry import BradleyTerryLearner
 from preflab.rewards.controls import ConstantLearner, RandomLearner
+from preflab.rewards.frozen_critic import FrozenCriticLearner
+from preflab.rewards.regret import RegretLearner
 from preflab.rewards.settings import RewardSettings
+from preflab.rewards.tabular import TabularLearner
 from preflab.types import AnyArray
 
-NAMES = ("constant", "ensemble", "random")
+NAMES = ("constant", "ensemble", "random", "regret", "regret_frozen_critic", "regret_tabular")
+ENSEMBLES = ("ensemble", "regret", "regret_frozen_critic")  # presets of networks; what they assume is `likelihood`
+LEARNERS = {"partial_return": BradleyTerryLearner, "regret": RegretLearner, "regret_frozen_critic": FrozenCriticLearner}
 
 
 def build(
@@ -26,17 +31,30 @@ def build(
     """Returns the learner called `name`; raises `UnknownName` with the nearest names otherwise.
 
     Args:
-        name: "ensemble" (Bradley-Terry), or a control: "constant", "random".
+        name: networks ("ensemble", "regret", "regret_frozen_critic": one learner, whose `settings.likelihood` decides),
+            tables for finite tasks ("regret_tabular"), or a control ("constant", "random").
         settings: what the networks are and how they are fitted; None takes the defaults.
         observation_space: Box or Discrete.
         action_space: Box or Discrete.
         is_fixed_horizon: which form of the task the reward is anchored for.
         seed: draws the random reward; a fitted one draws from the generator given to `fit` only.
     """
-    if name == "ensemble":
-        return BradleyTerryLearner(observation_space, action_space, settings, is_fixed_horizon)
+    if name in ENSEMBLES:
+        likelihood = (settings or RewardSettings()).likelihood
+        return LEARNERS[likelihood](observation_space, action_space, settings, is_fixed_horizon)
+    if name == "regret_tabular":
+        return TabularLearner(observation_space, action_space, settings, is_fixed_horizon)
     if name == "constant":
         return ConstantLearner()
     if name == "random":
         return RandomLearner(observation_space, action_space, settings, is_fixed_horizon, seed=seed)
     raise UnknownName("reward", name, NAMES)
+
+
+def needs(name: str, settings: RewardSettings) -> frozenset[str]:
+    """Returns what the learner called `name` must be handed besides comparisons: names in `LearnerContext.extras`."""
+    if name in ENSEMBLES:
+        return LEARNERS[settings.likelihood].needs
+    if name == "regret_tabular":
+        return frozenset({"dynamics", "value"} if settings.likelihood == "regret_frozen_critic" else {"dynamics"})
+    return frozenset()

@@ -13,9 +13,10 @@ import torch
 
 from preflab.errors import NotFitted
 from preflab.interfaces import FitReport, LearnerContext, RewardLearner, RewardModel
-from preflab.networks_image import EnsembleNetwork
-from preflab.rewards.bradley_terry import BradleyTerryLearner, PairBatch
+from preflab.networks import EnsembleModule
+from preflab.rewards.bradley_terry import BradleyTerryLearner
 from preflab.rewards.metrics import fit_report
+from preflab.rewards.pairs import PairBatch
 from preflab.rewards.settings import RewardSettings
 from preflab.seeding import torch_generator
 from preflab.types import AnyArray, Comparisons, FloatArray, IntArray, Segments, Transitions
@@ -80,11 +81,11 @@ class RandomLearner(BradleyTerryLearner):
         super().__init__(observation_space, action_space, kept, is_fixed_horizon)
         self._seed = seed
 
-    def _fresh(self, generator: torch.Generator) -> EnsembleNetwork:
+    def _fresh(self, generator: torch.Generator) -> EnsembleModule:
         return super()._fresh(torch_generator(self._seed, "random reward"))
 
     def _train(
-        self, network: EnsembleNetwork, data: PairBatch, weight: torch.Tensor, generator: torch.Generator
+        self, network: EnsembleModule, data: PairBatch, weight: torch.Tensor, generator: torch.Generator
     ) -> tuple[int, dict[str, float]]:
         return 0, {}
 

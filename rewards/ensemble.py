@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,10 +14,10 @@ import torch
 from preflab.errors import InvalidArgument
 from preflab.inputs import Inputs, StepInputs, encode_images, image_shapes, in_parts
 from preflab.interfaces import RewardModel
-from preflab.networks import Normalizer, encode, encoded_size, number_columns
-from preflab.networks_image import EnsembleNetwork
+from preflab.networks import EnsembleModule, Normalizer, encode, encoded_size, number_columns
 from preflab.types import AnyArray, FloatArray, IntArray, Segments, Transitions
 
+_MOST_BYTES = 2**28  # of observations gathered at once
 _MOST_IMAGE_STEPS = 4096  # encoded at once: 50 MB of 64 × 64 × 3 images
 
 
@@ -75,10 +76,11 @@ def in_chunks(network: Callable[[Inputs], torch.Tensor]) -> Callable[[Inputs], t
     return lambda inputs: torch.cat([network(chunk) for chunk in in_parts(inputs)], dim=1)
 
 
-class EnsembleReward(RewardModel):
-    """K networks on one step each, anchored per member, averaged.
+class AnchoredReward(RewardModel):
+    """K rewards of one step each, anchored per member, averaged.
 
-    A member's raw output r̂_k is what its likelihood was trained on, and what probabilities use. The agent gets
+    A member's raw reward r̂_k is on the scale of its likelihood, whose segment scores probabilities use (Σ r̂_k, unless
+    the likelihood says otherwise). The agent gets
 
         r(s, a) = (1 / (K c)) Σ_k (r̂_k(s, a) − μ_k) / σ_k,    0 on absorbing steps.
 
@@ -91,11 +93,10 @@ class EnsembleReward(RewardModel):
     Standardizing members before they are combined follows Coste et al. 2023 (https://arxiv.org/abs/2310.02743).
     """
 
-    def __init__(
-        self, encoder: StepEncoder, normalizer: Normalizer, network: EnsembleNetwork, is_fixed_horizon: bool
-    ) -> None:
-        """Wraps trained parts; μ = 0, σ = 1 and c = 1 until `anchor` or `load_state`."""
-        self.encoder, self.normalizer, self.network = encoder, normalizer, network
+    network: EnsembleModule
+
+    def __init__(self, is_fixed_horizon: bool) -> None:
+        """μ = 0, σ = 1 and c = 1 until `anchor` or `load_state`."""
         self.is_fixed_horizon = is_fixed_horizon
         self.center = torch.zeros(self.n_members)
         self.scale = torch.ones(self.n_members)
@@ -111,11 +112,23 @@ class EnsembleReward(RewardModel):
         """Trained numbers in one member."""
         return self.network.n_weights
 
+    @abc.abstractmethod
+    def raw_rewards(self, transitions: Transitions) -> torch.Tensor:
+        """Returns (K, B) raw rewards r̂_k of real steps."""
+
+    def raw_scores(self, transitions: Transitions) -> torch.Tensor:
+        """Returns (K, B) what each real step adds to the score of a segment."""
+        return self.raw_rewards(transitions)
+
+    def step_weights(self, length: int) -> torch.Tensor:
+        """Returns (L,) what each step of a segment counts in its score."""
+        return torch.ones(length)
+
     def anchor(self, segments: Segments) -> None:
         """Sets μ, σ and c on these anchor segments; a reward that is constant there keeps σ = c = 1."""
         if not len(segments) or segments.absorbing.all():
             raise InvalidArgument("segments", "must have at least one real step to anchor the reward on", len(segments))
-        raw = self._raw_steps(segments)
+        raw = _on_steps(self.raw_rewards, segments)
         real = torch.as_tensor(~segments.absorbing)
         if self.is_fixed_horizon:
             values = raw[:, real]
@@ -130,12 +143,13 @@ class EnsembleReward(RewardModel):
         self.mean_scale = _usable(members.mean(0).std(correction=0).reshape(1))
 
     def member_scores(self, segments: Segments) -> FloatArray:
-        """Returns (K, N) raw segment scores Σ_t r̂_k: differences of them are log odds."""
-        return self._raw_steps(segments).sum(-1).numpy().astype(np.float64)
+        """Returns (K, N) raw segment scores: differences of them are log odds."""
+        steps = _on_steps(self.raw_scores, segments) * self.step_weights(segments.length)
+        return steps.sum(-1).numpy().astype(np.float64)
 
     def member_step_rewards(self, segments: Segments) -> FloatArray:
         """Returns (K, N, L) members' standardized rewards (r̂_k − μ_k) / σ_k; exactly 0 on absorbing steps."""
-        members = self._standardized(self._raw_steps(segments))
+        members = self._standardized(_on_steps(self.raw_rewards, segments))
         members[:, torch.as_tensor(segments.absorbing)] = 0.0
         return members.numpy().astype(np.float64)
 
@@ -145,11 +159,11 @@ class EnsembleReward(RewardModel):
 
     def rewards(self, transitions: Transitions) -> npt.NDArray[np.float32]:
         """Returns (B,) proxy rewards of real steps."""
-        members = self._standardized(self._raw(transitions))
+        members = self._standardized(self.raw_rewards(transitions))
         return self._combine(members.numpy()).astype(np.float32)
 
     def member_prob_first(self, first: Segments, second: Segments) -> FloatArray:
-        """Returns (K, M) probabilities σ(Σ r̂_k(first) − Σ r̂_k(second)), from raw outputs."""
+        """Returns (K, M) probabilities σ(score_k(first) − score_k(second)), from raw outputs."""
         return _sigmoid(self.member_scores(first) - self.member_scores(second))
 
     def prob_first(self, first: Segments, second: Segments, annotator: IntArray | None = None) -> FloatArray:
@@ -157,37 +171,16 @@ class EnsembleReward(RewardModel):
         return np.asarray(self.member_prob_first(first, second).mean(0))
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Returns named copies of every tensor: weights, input statistics, μ, σ and c."""
-        parts = {"network": self.network.state_dict(), "normalizer": self.normalizer.state_dict()}
-        named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        """Returns named copies of every tensor, μ, σ and c among them."""
+        named = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         named |= {"center": self.center, "scale": self.scale, "mean_scale": self.mean_scale}
         return {name: tensor.detach().clone() for name, tensor in named.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` returned, bit for bit."""
-        for part, module in (("network", self.network), ("normalizer", self.normalizer)):
-            prefix = f"{part}."
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self.network.load_state_dict(_part(state, "network"))
         self.center, self.scale = state["center"].clone(), state["scale"].clone()
         self.mean_scale = state["mean_scale"].clone()
-
-    def _raw(self, transitions: Transitions) -> torch.Tensor:
-        """Returns (K, B) raw outputs for B real steps; images are encoded a few thousand steps at a time."""
-        network = in_chunks(lambda chunk: self.network(self.normalizer(chunk)))
-        size = _MOST_IMAGE_STEPS if self.encoder.image_shapes else max(1, len(transitions))
-        firsts = range(0, max(1, len(transitions)), size)
-        with torch.no_grad():
-            return torch.cat([network(self.encoder(transitions[first : first + size])) for first in firsts], dim=1)
-
-    def _raw_steps(self, segments: Segments) -> torch.Tensor:
-        """Returns (K, N, L) raw outputs, 0 on absorbing steps, which never enter the network."""
-        size = max(1, _MOST_IMAGE_STEPS // segments.length) if self.encoder.image_shapes else max(1, len(segments))
-        raw = torch.zeros(self.n_members, *segments.absorbing.shape)
-        for first in range(0, len(segments), size):
-            part = segments[first : first + size]
-            real = ~part.absorbing.reshape(-1)
-            raw[:, first : first + size][:, torch.as_tensor(~part.absorbing)] = self._raw(part.transitions()[real])
-        return raw
 
     def _standardized(self, raw: torch.Tensor) -> torch.Tensor:
         shape = (-1, *[1] * (raw.dim() - 1))
@@ -196,6 +189,57 @@ class EnsembleReward(RewardModel):
     def _combine(self, members: AnyArray) -> AnyArray:
         """Turns (K, …) standardized members into (…) proxy rewards: the one place where pessimism goes."""
         return np.asarray(members.mean(0) / self.mean_scale.item())
+
+
+class EnsembleReward(AnchoredReward):
+    """K networks on one step each; their raw outputs are both reward and score."""
+
+    def __init__(
+        self, encoder: StepEncoder, normalizer: Normalizer, network: EnsembleModule, is_fixed_horizon: bool
+    ) -> None:
+        """Wraps trained parts."""
+        self.encoder, self.normalizer, self.network = encoder, normalizer, network
+        super().__init__(is_fixed_horizon)
+
+    def raw_rewards(self, transitions: Transitions) -> torch.Tensor:
+        """Returns (K, B) outputs of the networks; images are encoded a few thousand steps at a time."""
+        size = _MOST_IMAGE_STEPS if self.encoder.image_shapes else max(1, len(transitions))
+        firsts = range(0, max(1, len(transitions)), size)
+        return torch.cat([self.outputs(self.encoder(transitions[first : first + size])) for first in firsts], dim=1)
+
+    def outputs(self, inputs: Inputs) -> torch.Tensor:
+        """Returns (K, B) outputs of the networks for inputs of B steps as the encoder gives them."""
+        with torch.no_grad():
+            return in_chunks(lambda chunk: self.network(self.normalizer(chunk)))(inputs)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Returns named copies of every tensor: weights, input statistics, μ, σ and c."""
+        statistics = {f"normalizer.{name}": tensor.clone() for name, tensor in self.normalizer.state_dict().items()}
+        return super().state() | statistics
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state` returned, bit for bit."""
+        super().load_state(state)
+        self.normalizer.load_state_dict(_part(state, "normalizer"))
+
+
+def _on_steps(function: Callable[[Transitions], torch.Tensor], segments: Segments) -> torch.Tensor:
+    """Returns (K, N, L) what `function` gives for real steps, 0 on absorbing steps, which it never sees."""
+    size = max(1, _MOST_BYTES * len(segments) // max(1, segments.observations.nbytes))  # segments at a time
+    parts = []
+    for first in range(0, max(1, len(segments)), size):
+        part = segments[first : first + size]
+        real = ~part.absorbing.reshape(-1)
+        values = function(part.transitions()[real])
+        steps = torch.zeros(len(values), real.size)
+        steps[:, torch.as_tensor(real)] = values
+        parts.append(steps.reshape(len(values), *part.absorbing.shape))
+    return torch.cat(parts, dim=1)
+
+
+def _part(state: Mapping[str, Any], part: str) -> dict[str, Any]:
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _usable(spread: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,10 @@ from preflab.networks import ACTIVATIONS
 
 INPUTS = ("obs", "obs_action", "obs_action_next", "obs_action_delta")
 DATA = ("shared", "bootstrap", "folds")
-LIKELIHOODS = ("partial_return",)
+LIKELIHOODS = ("partial_return", "regret", "regret_frozen_critic")
+REGRET_FORMS = ("expected", "realized")
+REGRET_WEIGHTINGS = ("uniform", "discounted")
+PLANNERS = ("exact", "successor_features")
 PESSIMISM = ("mean",)
 
 
@@ -31,7 +34,9 @@ class RewardSettings:
         activation: "tanh" or "relu".
         inputs: what a step's reward may depend on: "obs", "obs_action", "obs_action_next", or
             "obs_action_delta" (the change of the observation, standardized by itself).
-        likelihood: what the learner assumes of the human; "partial_return" is Bradley-Terry on summed rewards.
+        likelihood: what the learner assumes of the human; "partial_return" is Bradley-Terry on summed rewards, "regret" on
+            summed Q̂ − V̂ with a V̂ that follows the reward, "regret_frozen_critic" with the V of an expert (which fits what
+            partial return fits, up to shaping: a negative control).
         data: "shared" (every member sees all comparisons), "bootstrap" (each its own multinomial weights) or "folds"
             (each leaves out its own n-th of the comparisons).
         pessimism: how members become one number; "mean".
@@ -48,6 +53,17 @@ class RewardSettings:
         freeze_scale: anchors the proxy on the first fit's anchor segments for good; False takes each fit's own.
         refit_inputs: standardizes a fresh network's inputs on the segments it is fitted to and the anchor; False keeps
             the first fit's statistics (a warm start always does).
+        alpha: regret in control: softness of V̂ = α log mean exp(Q̂ / α), in units of Q̂, which are log odds.
+        gamma: regret in control: discount under which Q̂ becomes a reward, Q̂ − γ V̂'; null is the agent's own, under which
+            V̂ cancels from what is optimal.
+        n_action_samples: regret in control: actions of a gradient step that V̂ is averaged over (a Discrete space: all).
+        regret_form: regret in finite tasks: a segment's score by "expected" or "realized" transitions; both are one where
+            transitions are deterministic.
+        regret_weighting: regret: steps count "uniform"ly or "discounted" from the segment's start.
+        planner: regret in finite tasks: V̂ of the best policy ("exact") or of the best of `n_policies` candidates
+            ("successor_features", as Knox et al. 2022 learn).
+        n_policies: candidates that are optimal for random rewards.
+        temperature: softness of the maximum over candidates, in units of V̂.
     """
 
     n_members: int = 3
@@ -68,22 +84,34 @@ class RewardSettings:
     warm_start: bool = False
     freeze_scale: bool = True
     refit_inputs: bool = True
+    alpha: float = 0.1
+    gamma: float | None = None
+    n_action_samples: int = 4
+    regret_form: str = "expected"
+    regret_weighting: str = "uniform"  # Knox et al. 2022
+    planner: str = "exact"
+    n_policies: int = 100  # Knox et al. 2022
+    temperature: float = 0.001  # Knox et al. 2022
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
         for name, known in (
             ("activation", tuple(ACTIVATIONS)), ("inputs", INPUTS), ("likelihood", LIKELIHOODS), ("data", DATA),
-            ("pessimism", PESSIMISM),
+            ("pessimism", PESSIMISM), ("regret_form", REGRET_FORMS), ("regret_weighting", REGRET_WEIGHTINGS),
+            ("planner", PLANNERS),
         ):
             if getattr(self, name) not in known:
                 raise UnknownName(name, getattr(self, name), known)
-        for name in ("n_members", "n_epochs", "max_steps", "batch_size"):
+        for name in ("n_members", "n_epochs", "max_steps", "batch_size", "n_action_samples", "n_policies"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(name, "must be at least 1", getattr(self, name))
         if not self.hidden or min(self.hidden) < 1:
             raise InvalidArgument("hidden", "must be one or more positive widths", self.hidden, "(64, 64)")
-        if not self.learning_rate > 0:
-            raise InvalidArgument("learning_rate", "must be positive", self.learning_rate)
+        for name in ("learning_rate", "alpha", "temperature"):
+            if not getattr(self, name) > 0:
+                raise InvalidArgument(name, "must be positive", getattr(self, name))
+        if self.gamma is not None and not 0 <= self.gamma <= 1:
+            raise InvalidArgument("gamma", "must be in [0, 1]", self.gamma, "null for the agent's own")
         for name in ("weight_decay", "input_noise"):
             if not getattr(self, name) >= 0:
                 raise InvalidArgument(name, "must not be negative", getattr(self, name))

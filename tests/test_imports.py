@@ -21,7 +21,7 @@ STAGES = ("envs", "oracles", "rewards", "agents")
 ROOMS = (*STAGES, "experiments")
 SHARED = (
     "types", "interfaces", "seeding", "storage", "errors", "tabular", "observations", "inputs", "networks", "networks_image",
-    "experts", "vision",
+    "actions", "experts", "vision",
 )
 # Stable-Baselines3 draws from the global generators, so what drives it seeds them and `generators` puts them back.
 MAY_TOUCH_GLOBAL_GENERATORS = {

@@ -147,6 +147,8 @@ class LearnerContext:
         pool: every trajectory that the learner may look at (no reward inside).
         anchor: segments on which the reward's scale (and, in the fixed-horizon form, center) is frozen.
         is_fixed_horizon: False if segments may be padded with absorbing steps, whose reward is 0.
+        extras: by name, what the learner `needs`: "dynamics" (`tabular.Dynamics`: a finite task without its reward),
+            "action_sampler" (`ActionSampler`), "value" (`ValueFunction`: what the learner believes an expert expects).
     """
 
     pool: TrajectoryStore
@@ -175,9 +177,15 @@ class FitReport:
 
 
 class RewardLearner(abc.ABC):
-    """Answers in, reward model out. `model` before `fit` raises `NotFitted`."""
+    """Answers in, reward model out. `model` before `fit` raises `NotFitted`.
+
+    `needs` names what `LearnerContext.extras` must hold for `fit`, and `provide` be given before a saved state is loaded.
+    """
 
     needs: frozenset[str] = frozenset()
+
+    def provide(self, extras: Mapping[str, Any]) -> None:  # noqa: B027
+        """Takes what `needs` names, as far as a model goes on using it and no state can hold it; the default takes nothing."""
 
     @property
     @abc.abstractmethod
@@ -258,6 +266,18 @@ class StateValue(Protocol):
 
     def card(self) -> dict[str, Any]:
         """Returns how far a branch goes, and what comes after."""
+        ...
+
+
+class ActionSampler(Protocol):
+    """Draws actions at which a learner averages over an action space."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[AnyArray, FloatArray]:
+        """Returns (m, *act) actions and (m,) log importance weights, log(uniform density / density drawn from).
+
+        A mean over the m actions of exp(weight) · f(action) estimates the uniform mean of f. For a Discrete space a
+        sampler may return each action once with weight 0 whatever `n` is: then the mean is exact.
+        """
         ...
 
 

@@ -80,7 +80,32 @@ class Normalizer(nn.Module):
         return with_vectors(inputs, ((vectors_of(inputs) - self.mean) / self.scale).clamp(-self.clip, self.clip))
 
 
-class EnsembleMLP(nn.Module):
+class EnsembleModule(nn.Module):
+    """K functions of the same inputs with one output each; the first axis of every parameter is the member."""
+
+    n_members: int
+
+    @property
+    def n_weights(self) -> int:
+        """Number of trained numbers in one member."""
+        return sum(parameter.numel() for parameter in self.parameters()) // self.n_members
+
+
+class EnsembleLinear(EnsembleModule):
+    """K linear functions without a constant."""
+
+    def __init__(self, n_members: int, n_inputs: int, spread: float, generator: torch.Generator | None = None) -> None:
+        """Draws all weights from `generator`: normal, with standard deviation `spread`."""
+        super().__init__()
+        self.n_members = n_members
+        self.weights = nn.Parameter(spread * torch.randn(n_members, n_inputs, generator=generator))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns (K, B) outputs for inputs (B, n)."""
+        return self.weights @ inputs.T
+
+
+class EnsembleMLP(EnsembleModule):
     """K multilayer perceptrons with one output each, computed as batched products."""
 
     def __init__(
@@ -100,11 +125,6 @@ class EnsembleMLP(nn.Module):
             members = [_orthogonal(fan_in, fan_out, gain, generator) for _ in range(n_members)]
             self.weights.append(nn.Parameter(torch.stack(members)))
             self.biases.append(nn.Parameter(torch.zeros(n_members, 1, fan_out)))
-
-    @property
-    def n_weights(self) -> int:
-        """Number of trained numbers in one member."""
-        return sum(parameter.numel() for parameter in self.parameters()) // self.n_members
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns (K, B) outputs for inputs (B, n) shared by all members, or (K, B, n) with a batch each."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from preflab.errors import InvalidArgument
 from preflab.inputs import StepInputs
-from preflab.networks import ACTIVATIONS, EnsembleMLP
+from preflab.networks import ACTIVATIONS, EnsembleMLP, EnsembleModule
 
 FILTERS = (8, 16, 16, 16)  # of the layers, as many as are needed
 _FINEST, _COARSEST = 16, 4  # sides of the maps after the first and after the last layer
@@ -76,7 +76,7 @@ class EnsembleImageEncoder(nn.Module):
         return hidden.reshape(len(images), self.n_members, self.n_features).transpose(0, 1)
 
 
-class EnsembleCNN(nn.Module):
+class EnsembleCNN(EnsembleModule):
     """K networks with one output each: an encoder for each image, and a perceptron on its features and the vectors."""
 
     def __init__(
@@ -100,11 +100,6 @@ class EnsembleCNN(nn.Module):
         n_features = sum(encoder.n_features for encoder in encoders)
         self.head = EnsembleMLP(n_members, n_features + n_vectors, hidden, activation, generator)
 
-    @property
-    def n_weights(self) -> int:
-        """Number of trained numbers in one member."""
-        return sum(parameter.numel() for parameter in self.parameters()) // self.n_members
-
     def forward(self, inputs: StepInputs) -> torch.Tensor:
         """Returns (K, B) outputs for the inputs of B steps, shared by all members."""
         features = [encoder(image) for encoder, image in zip(self.encoders, inputs.images, strict=True)]
@@ -112,13 +107,10 @@ class EnsembleCNN(nn.Module):
         return torch.as_tensor(self.head(torch.cat(features, dim=-1)))
 
 
-EnsembleNetwork = EnsembleMLP | EnsembleCNN
-
-
 def ensemble_network(
     n_members: int, n_vectors: int, shapes: Sequence[tuple[int, int, int]], hidden: Sequence[int], activation: str,
     generator: torch.Generator | None = None,
-) -> EnsembleNetwork:
+) -> EnsembleModule:
     """Returns perceptrons where there are no images, and networks with convolutions where there are."""
     if not shapes:
         return EnsembleMLP(n_members, n_vectors, hidden, activation, generator)

@@ -14,6 +14,47 @@ from preflab.types import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
+class Dynamics:
+    """A finite MDP without its reward: what a learner may be given to plan with.
+
+    Attributes:
+        transitions: (S, A, S) P(s' | s, a).
+        gamma: discount in [0, 1).
+        terminal: (S,) true terminals.
+        initial: (S,) distribution of the first state.
+    """
+
+    transitions: FloatArray
+    gamma: float
+    terminal: BoolArray
+    initial: FloatArray
+
+    def __post_init__(self) -> None:
+        shape = self.transitions.shape
+        if len(shape) != 3 or shape[0] != shape[2]:
+            raise InvalidArgument("transitions", "must be (S, A, S)", shape)
+        if not np.allclose(self.transitions.sum(-1), 1.0, atol=1e-12) or (self.transitions < 0).any():
+            rule = "must be probabilities that sum to 1 over next states"
+            raise InvalidArgument("transitions", rule, self.transitions.sum(-1))
+        if not 0 <= self.gamma < 1:
+            raise InvalidArgument("gamma", "must be in [0, 1)", self.gamma)
+        if self.terminal.shape != shape[:1] or self.terminal.dtype != np.bool_:
+            raise InvalidArgument("terminal", "must be (S,) of bool", (self.terminal.shape, self.terminal.dtype))
+        if self.initial.shape != shape[:1] or not np.isclose(self.initial.sum(), 1.0) or (self.initial < 0).any():
+            raise InvalidArgument("initial", "must be (S,) probabilities that sum to 1", self.initial)
+
+    @property
+    def n_states(self) -> int:
+        """S."""
+        return int(self.transitions.shape[0])
+
+    @property
+    def n_actions(self) -> int:
+        """A."""
+        return int(self.transitions.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
 class TabularMDP:
     """A finite MDP.
 
@@ -32,18 +73,14 @@ class TabularMDP:
     initial: FloatArray
 
     def __post_init__(self) -> None:
-        shape = self.transitions.shape
-        if len(shape) != 3 or shape[0] != shape[2] or self.rewards.shape != shape:
-            raise InvalidArgument("rewards", "must be (S, A, S) like transitions", (shape, self.rewards.shape))
-        if not np.allclose(self.transitions.sum(-1), 1.0, atol=1e-12) or (self.transitions < 0).any():
-            rule = "must be probabilities that sum to 1 over next states"
-            raise InvalidArgument("transitions", rule, self.transitions.sum(-1))
-        if not 0 <= self.gamma < 1:
-            raise InvalidArgument("gamma", "must be in [0, 1)", self.gamma)
-        if self.terminal.shape != shape[:1] or self.terminal.dtype != np.bool_:
-            raise InvalidArgument("terminal", "must be (S,) of bool", (self.terminal.shape, self.terminal.dtype))
-        if self.initial.shape != shape[:1] or not np.isclose(self.initial.sum(), 1.0) or (self.initial < 0).any():
-            raise InvalidArgument("initial", "must be (S,) probabilities that sum to 1", self.initial)
+        if self.rewards.shape != self.transitions.shape:
+            rule = "must be (S, A, S) like transitions"
+            raise InvalidArgument("rewards", rule, (self.transitions.shape, self.rewards.shape))
+        self.dynamics()
+
+    def dynamics(self) -> Dynamics:
+        """Returns the MDP without its reward."""
+        return Dynamics(self.transitions, self.gamma, self.terminal, self.initial)
 
     @property
     def n_states(self) -> int:

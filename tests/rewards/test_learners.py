@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from preflab.errors import InvalidArgument, NotFitted, Refused, UnknownName
+from preflab.inputs import vectors_of
 from preflab.interfaces import LearnerContext
 from preflab.networks import Normalizer
 from preflab.rewards import BradleyTerryLearner, EnsembleReward, FewComparisonsWarning, RewardSettings, build
-from preflab.rewards.bradley_terry import losses
 from preflab.rewards.ensemble import StepEncoder
+from preflab.rewards.pairs import PairBatch, cross_entropies, segment_scores
 from preflab.types import Choice, Comparisons, FloatArray, SegmentIndex, Trajectory, TrajectoryStore, Transitions
 
 pytestmark = pytest.mark.filterwarnings("ignore::preflab.rewards.FewComparisonsWarning")
@@ -113,12 +114,12 @@ def test_a_minibatch_is_the_same_whether_its_inputs_are_gathered_or_shared(
     many = batch.take(torch.arange(30))
     assert many.inputs is batch.inputs
 
-    def network(inputs: torch.Tensor) -> torch.Tensor:
-        return inputs.sum(1)[None] ** 2
+    def losses(minibatch: PairBatch) -> torch.Tensor:
+        return cross_entropies(segment_scores(vectors_of(minibatch.inputs).sum(1)[None] ** 2, minibatch), minibatch)
 
     shared = replace(batch, rows=batch.rows[:, [3, 1]], real=batch.real[:, [3, 1]], p_first=batch.p_first[[3, 1]],
                      weight=batch.weight[[3, 1]])
-    torch.testing.assert_close(losses(network, few), losses(network, shared))
+    torch.testing.assert_close(losses(few), losses(shared))
 
 
 def test_probabilities_come_from_the_raw_outputs_and_average_over_members(

@@ -1,0 +1,236 @@
+"""What every likelihood on pairs shares: the fit, early stopping, members' data, and how a learner is saved."""
+
+from __future__ import annotations
+
+import abc
+import copy
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+
+from preflab.errors import InvalidArgument, NotFitted, Refused
+from preflab.inputs import vectors_of, with_vectors
+from preflab.interfaces import FitReport, LearnerContext, RewardLearner
+from preflab.networks import EnsembleModule
+from preflab.rewards.ensemble import AnchoredReward, in_chunks
+from preflab.rewards.metrics import fit_report
+from preflab.rewards.pairs import PairBatch, StepFunction, cross_entropies
+from preflab.rewards.settings import FewComparisonsWarning, RewardSettings
+from preflab.types import Comparisons, SegmentIndex, Segments
+
+_WEIGHTS_PER_COMPARISON = 100  # beyond this many the learner warns
+_CHECKS = 25  # how often a full fit looks at how well it predicts
+_PATIENCE = 8  # early stopping ends after so many looks that showed no member improved
+
+ModelT = TypeVar("ModelT", bound=AnchoredReward)
+
+
+class PairLearner(RewardLearner, Generic[ModelT]):
+    """Fits K members to comparisons by maximum likelihood: P(first ≻ second) = σ(score(first) − score(second)).
+
+    A likelihood says what a segment's score is (`scores`), what it is computed from (`data`) and what reward follows.
+    """
+
+    def __init__(self, settings: RewardSettings | None = None, is_fixed_horizon: bool = True) -> None:
+        """Nothing is drawn before `fit`."""
+        self.settings = settings or RewardSettings()
+        self.is_fixed_horizon = is_fixed_horizon
+        self._model: ModelT | None = None
+        self._anchor: SegmentIndex | None = None
+
+    @abc.abstractmethod
+    def scores(self, params: StepFunction, minibatch: PairBatch) -> torch.Tensor:
+        """Returns (K, 2, M) segment scores, whose differences are log odds; pure in both arguments.
+
+        Args:
+            params: any callable from (B, n) inputs to (K, B).
+            minibatch: the comparisons.
+        """
+
+    @abc.abstractmethod
+    def data(self, comparisons: Comparisons, context: LearnerContext, anchor: Segments, rng: np.random.Generator) -> PairBatch:
+        """Returns all comparisons as one batch, ready to train on; called once a fit, after the network was drawn."""
+
+    @abc.abstractmethod
+    def fitted_model(self, network: EnsembleModule) -> ModelT:
+        """Returns the reward of a trained network, not yet anchored."""
+
+    @abc.abstractmethod
+    def empty_model(self, state: Mapping[str, Any]) -> ModelT:
+        """Returns a model that can load `state`."""
+
+    @abc.abstractmethod
+    def _fresh(self, generator: torch.Generator) -> EnsembleModule:
+        """Returns a network with new weights."""
+
+    @property
+    def model(self) -> ModelT:
+        """The learned reward; raises `NotFitted` before `fit`."""
+        if self._model is None:
+            raise NotFitted("the reward has not been fitted yet: call fit first")
+        return self._model
+
+    def loss(self, params: StepFunction, minibatch: PairBatch) -> torch.Tensor:
+        """Returns the sum over members of their mean cross-entropies, a scalar; pure in both arguments.
+
+        Args:
+            params: the network, any callable from (B, n) inputs to (K, B).
+            minibatch: the comparisons.
+        """
+        return cross_entropies(self.scores(params, minibatch), minibatch, self.settings.label_smoothing).sum()
+
+    def fit(self, comparisons: Comparisons, context: LearnerContext, rng: np.random.Generator) -> FitReport:
+        """Learns from M `comparisons`; see `RewardSettings` for how.
+
+        Raises:
+            InvalidArgument: there are no comparisons, or none has weight.
+            Refused: the context is of the other form of the task, or lacks what the learner needs.
+        """
+        self._check(comparisons, context)
+        self.provide(context.extras)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        if self._anchor is None or not self.settings.freeze_scale:
+            self._anchor = context.anchor
+        anchor = context.pool.gather(self._anchor)
+        network = self._network(generator)
+        self._warn(len(comparisons), network.n_weights)
+        raw = self.data(comparisons, context, anchor, rng)
+        data = replace(raw, weight=self._weights(raw.weight, rng))
+        n_steps, scalars = self._train(network, data, raw.weight, generator)
+        model = self.fitted_model(network)
+        model.anchor(anchor)
+        self._model = model
+        return fit_report(model, comparisons, context, n_steps, scalars)
+
+    def state(self) -> dict[str, Any]:
+        """Returns the model's tensors and the frozen anchor's segment index; nothing before `fit`."""
+        if self._model is None or self._anchor is None:
+            return {}
+        return {
+            **self._model.state(), "anchor.trajectory": torch.as_tensor(self._anchor.trajectory.copy()),
+            "anchor.start": torch.as_tensor(self._anchor.start.copy()),
+            "anchor.length": torch.tensor([self._anchor.length]),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state` returned, bit for bit."""
+        if not state:
+            self._model, self._anchor = None, None
+            return
+        model = self.empty_model(state)
+        model.load_state({name: tensor for name, tensor in state.items() if not name.startswith("anchor.")})
+        trajectory, start = (state[f"anchor.{name}"].numpy().copy() for name in ("trajectory", "start"))
+        self._anchor = SegmentIndex(trajectory, start, int(state["anchor.length"][0]))
+        self._model = model
+
+    def _check(self, comparisons: Comparisons, context: LearnerContext) -> None:
+        if not len(comparisons) or not comparisons.weight.any():
+            raise InvalidArgument("comparisons", "must hold at least one answer with weight", len(comparisons))
+        if context.is_fixed_horizon != self.is_fixed_horizon:
+            raise Refused(
+                f"this learner anchors rewards for is_fixed_horizon={self.is_fixed_horizon} and the context says "
+                f"is_fixed_horizon={context.is_fixed_horizon}; build both for one form of the task"
+            )
+        missing = sorted(self.needs - context.extras.keys())
+        if missing:
+            raise Refused(f"this learner needs {', '.join(missing)}: put it into the context's extras")
+
+    def _network(self, generator: torch.Generator) -> EnsembleModule:
+        if self.settings.warm_start and self._model is not None:
+            return copy.deepcopy(self._model.network)
+        return self._fresh(generator)
+
+    def _weights(self, weight: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Returns (M,) or (K, M) training weights; a comparison of weight 0 there was left out by that member."""
+        n, n_members = len(weight), self.settings.n_members
+        if self.settings.data == "bootstrap":
+            counts = rng.multinomial(n, np.full(n, 1 / n), size=n_members)
+            return weight * torch.as_tensor(counts).float()
+        if self.settings.data == "folds":
+            fold = rng.permutation(n) % n_members
+            return weight * torch.as_tensor(fold != np.arange(n_members)[:, None]).float()
+        return weight
+
+    def prepared(self, minibatch: PairBatch, generator: torch.Generator) -> PairBatch:
+        """Returns `minibatch` with what is drawn anew for each gradient step: noise on its inputs, if asked for."""
+        if not self.settings.input_noise:
+            return minibatch
+        vectors = vectors_of(minibatch.inputs)
+        noise = self.settings.input_noise * torch.randn(vectors.shape, generator=generator)
+        return replace(minibatch, inputs=with_vectors(minibatch.inputs, vectors + noise))
+
+    def judged(self, data: PairBatch, weight: torch.Tensor) -> PairBatch | None:
+        """Returns the comparisons that decide which weights a fit keeps; None keeps the last ones."""
+        return replace(data, weight=weight * (data.weight == 0)) if self.settings.early_stopping else None
+
+    def _train(
+        self, network: EnsembleModule, data: PairBatch, weight: torch.Tensor, generator: torch.Generator
+    ) -> tuple[int, dict[str, float]]:
+        """Takes gradient steps on `network`; returns their number and figures of what was kept."""
+        cfg = self.settings
+        optimizer = torch.optim.AdamW(network.parameters(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
+        judged = self.judged(data, weight)
+        best = None if judged is None else Best(network, judged, self.scores)
+        n_steps = min(cfg.max_steps, cfg.n_epochs * -(-len(data) // cfg.batch_size))
+        every = max(1, n_steps // _CHECKS)
+        pairs = torch.empty(0, dtype=torch.int64)
+        for step in range(n_steps):
+            if not len(pairs):
+                pairs = torch.randperm(len(data), generator=generator)
+            minibatch = self.prepared(data.take(pairs[: cfg.batch_size]), generator)
+            pairs = pairs[cfg.batch_size :]
+            optimizer.zero_grad()
+            torch.autograd.backward(self.loss(network, minibatch))
+            optimizer.step()
+            if best is not None and (step + 1) % every == 0:
+                best.look(step + 1)
+                if cfg.early_stopping and best.n_vain >= _PATIENCE:
+                    n_steps = step + 1
+                    break
+        scalars = {"comparisons_per_weight": len(data) / network.n_weights}
+        return n_steps, scalars | ({} if best is None else best.restore())
+
+    def _warn(self, n_comparisons: int, n_weights: int) -> None:
+        if n_weights > _WEIGHTS_PER_COMPARISON * n_comparisons:
+            warnings.warn(
+                f"reward training sees {n_comparisons:,} comparisons for {n_weights:,} weights in each of "
+                f"{self.settings.n_members} networks",
+                FewComparisonsWarning, stacklevel=3,
+            )
+
+
+class Best:
+    """Keeps, for each member, the weights at which it predicted the judged comparisons best."""
+
+    def __init__(
+        self, network: EnsembleModule, judged: PairBatch, scores: Callable[[StepFunction, PairBatch], torch.Tensor]
+    ) -> None:
+        """Watches `network` on `judged`, whose weight is (K, M); a member with nothing to be judged by keeps its last."""
+        self.n_vain = 0  # looks since some member improved
+        self._network, self._judged, self._scores = network, judged, scores
+        self._loss = torch.full((network.n_members,), torch.inf)
+        self._step = torch.zeros(network.n_members)
+        self._weights = [parameter.detach().clone() for parameter in network.parameters()]
+        self._judges_nothing = judged.weight.expand(network.n_members, -1).sum(1) == 0
+
+    @torch.no_grad()
+    def look(self, step: int) -> None:
+        """Keeps the weights of members that predict better than before."""
+        loss = cross_entropies(self._scores(in_chunks(self._network), self._judged), self._judged)
+        better = (loss < self._loss) | self._judges_nothing
+        self.n_vain = 0 if better.any() else self.n_vain + 1
+        self._loss = torch.where(better, loss, self._loss)
+        self._step[better] = step
+        for kept, parameter in zip(self._weights, self._network.parameters(), strict=True):
+            kept[better] = parameter[better]
+
+    @torch.no_grad()
+    def restore(self) -> dict[str, float]:
+        """Puts the kept weights back; returns their mean log loss on what they were judged by, and their mean step."""
+        for kept, parameter in zip(self._weights, self._network.parameters(), strict=True):
+            parameter.copy_(kept)
+        return {"left_out_log_loss": float(self._loss.mean()), "stopped_at_step": float(self._step.mean())}

@@ -1,0 +1,86 @@
+"""Comparisons as a likelihood takes them: distinct steps, who compares which, and the cross-entropy of segment scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from preflab.inputs import Inputs
+from preflab.types import AnyArray, Comparisons, SegmentIndex, TrajectoryStore
+
+StepFunction = Callable[[Any], torch.Tensor]  # inputs of B steps → (K, B)
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch:
+    """M comparisons, ready for the loss.
+
+    Attributes:
+        inputs: (B, n) standardized inputs of steps, or `StepInputs` with their images.
+        rows: (2, M, L) which row of `inputs` each step of the first and of the second segment is.
+        real: (2, M, L) what a step counts: 0 if absorbing, else 1 (or γ^t in a discounted sum).
+        p_first: (M,) target probability that the first segment is better.
+        weight: (M,), or (K, M) with one row a member.
+        offset: (2, M) what is added to segment scores whatever the network says; None adds nothing.
+    """
+
+    inputs: Inputs
+    rows: torch.Tensor
+    real: torch.Tensor
+    p_first: torch.Tensor
+    weight: torch.Tensor
+    offset: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.p_first)
+
+    def of(self, pairs: torch.Tensor) -> Self:
+        """Returns the comparisons (m,) named by `pairs`, with all inputs."""
+        return replace(
+            self, rows=self.rows[:, pairs], real=self.real[:, pairs], p_first=self.p_first[pairs],
+            weight=self.weight[..., pairs], offset=None if self.offset is None else self.offset[:, pairs],
+        )
+
+    def take(self, pairs: torch.Tensor) -> Self:
+        """Returns the comparisons (m,) named by `pairs`, with only their own inputs if these are fewer."""
+        taken = self.of(pairs)
+        if taken.rows.numel() >= len(self.inputs):
+            return taken
+        own = torch.arange(taken.rows.numel()).reshape(taken.rows.shape)
+        return replace(taken, inputs=self.inputs[taken.rows.reshape(-1)], rows=own)
+
+
+def segment_scores(steps: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+    """Returns (K, 2, M) sums of (K, B) figures of steps over the real steps of first and second segments, and offsets."""
+    sums = (steps[:, batch.rows] * batch.real).sum(-1)
+    return sums if batch.offset is None else sums + batch.offset
+
+
+def cross_entropies(scores: torch.Tensor, batch: PairBatch, label_smoothing: float = 0.0) -> torch.Tensor:
+    """Returns (K,) weighted mean cross-entropies in nats, one a member; 0 for a member whose weights are all 0.
+
+    −Σ_m w_m [p_m log σ(Δ_m) + (1 − p_m) log σ(−Δ_m)] / Σ_m w_m with Δ the difference of the (K, 2, M) `scores` of first
+    and second segments, p = ½ for a tie (Christiano et al. 2017, section 2.2.3, https://arxiv.org/abs/1706.03741).
+    """
+    logits = scores[:, 0] - scores[:, 1]
+    target = batch.p_first * (1 - label_smoothing) + label_smoothing / 2
+    # −p log σ(Δ) − (1 − p) log σ(−Δ) = softplus(Δ) − p Δ
+    nats = nn.functional.softplus(logits) - target * logits
+    weight = batch.weight.expand_as(nats)
+    return (nats * weight).sum(1) / weight.sum(1).clamp_min(1e-12)
+
+
+def distinct_steps(comparisons: Comparisons, pool: TrajectoryStore) -> tuple[SegmentIndex, AnyArray, AnyArray]:
+    """Returns each step that was judged once, (2, M, L) rows into these, and (2, M, L) which steps are real."""
+    sides = (comparisons.first, comparisons.second)
+    trajectory = np.stack([side.trajectory for side in sides])[..., None]
+    offsets = np.stack([side.start for side in sides])[..., None] + np.arange(comparisons.first.length)
+    ends = pool.lengths[trajectory]
+    keys = np.stack([np.broadcast_to(trajectory, offsets.shape), np.minimum(offsets, ends - 1)], axis=-1)
+    distinct, rows = np.unique(keys.reshape(-1, 2), axis=0, return_inverse=True)
+    return SegmentIndex(distinct[:, 0], distinct[:, 1], 1), rows.reshape(offsets.shape), offsets < ends
