@@ -9,6 +9,7 @@ from typing import Any
 JUDGMENTS = {
     "partial_return": "partial return", "regret": "regret", "noisy": "partial return, with mistakes",
     "regret_branching": "regret, found by branching", "pluralistic": "the weights of one of several people at a time",
+    "regret_frozen_critic": "regret against a fixed value function",
 }
 MISSING = "–"
 
