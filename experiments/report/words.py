@@ -8,6 +8,7 @@ from typing import Any
 
 JUDGMENTS = {
     "partial_return": "partial return", "regret": "regret", "noisy": "partial return, with mistakes",
+    "regret_frozen_critic": "regret against a fixed value function",
 }
 MISSING = "–"
 

@@ -14,7 +14,9 @@ import preflab
 from preflab.agents.ppo import PPOAgent
 from preflab.errors import Refused
 from preflab.experiments.config import compose_run
+from preflab.experiments.progress import Stopwatch
 from preflab.experiments.run import Run, new_folder
+from preflab.experiments.stages import build
 from preflab.storage import load_arrays, load_json, load_tensors
 
 NAMED_BY_THE_DESIGN = [
@@ -89,6 +91,28 @@ def test_every_control_runs_and_gold_controls_ask_nothing(reward: str, tmp_path:
     record = preflab.run(env="random-mdp", reward=reward, budget="smoke", video=False, out=str(tmp_path)).record
     assert record["n_queries"] == (0 if "gold" in reward else 10)
     assert record["is_misspecified"] is None
+
+
+@pytest.mark.parametrize(
+    ("oracle", "reward", "is_misspecified"),
+    [("regret", "regret", False), ("regret", "regret_tabular", False), ("partial_return", "regret", True),
+     ("regret", "regret_frozen_critic", False)],
+)
+def test_a_likelihood_of_regret_is_what_an_oracle_of_regret_deserves_and_a_finished_run_opens_again(
+    oracle: str, reward: str, is_misspecified: bool, tmp_path: Path
+) -> None:
+    run = preflab.run(env="random-mdp", oracle=oracle, reward=reward, budget="smoke", video=False, out=str(tmp_path))
+    assert run.record["is_misspecified"] is is_misspecified
+    assert _timeless(preflab.run(resume=run.folder).record) == _timeless(run.record)
+
+
+def test_a_likelihood_of_regret_assumes_the_agents_discount_unless_told() -> None:
+    for given, expected in ((None, 0.98), (0.5, 0.5)):
+        overrides = ["env=pendulum", "reward=regret"] + ([] if given is None else [f"reward.gamma={given}"])
+        built = build(compose_run(overrides)[0], Stopwatch())
+        learner: Any = built.learner
+        assert learner.settings.gamma == expected
+        built.close()
 
 
 @pytest.mark.parametrize("restarts", [True, False])

@@ -10,10 +10,12 @@ import torch
 
 import preflab
 from preflab import envs
-from preflab.experiments import asking
+from preflab.experiments import asking, stages
 from preflab.experiments.checkpoint import State
+from preflab.experiments.config import compose_run
 from preflab.experiments.loop import Loop
 from preflab.storage import load_tensors
+from preflab.tabular import Dynamics
 from preflab.types import ScoredStore, ScoredTrajectory
 
 
@@ -54,9 +56,9 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Loop, "evaluation_episodes", poisoned_episodes)
 
 
-def _agent_of(env: str, out: Path) -> dict[str, torch.Tensor]:
+def _agent_of(env: str, out: Path, reward: str = "ensemble") -> dict[str, torch.Tensor]:
     overrides = ["budget.n_rounds=2", "budget.n_comparisons=20", "budget.n_env_steps=256"]
-    run = preflab.run(overrides, env=env, oracle="partial_return", budget="smoke", video=False, out=str(out))
+    run = preflab.run(overrides, env=env, oracle="partial_return", reward=reward, budget="smoke", video=False, out=str(out))
     return load_tensors(sorted((run.folder / "checkpoint").glob("round-*"))[-1] / "agent.safetensors")
 
 
@@ -64,13 +66,23 @@ def _equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> b
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("env", ["pendulum", "random-mdp"])
+@pytest.mark.parametrize(
+    ("env", "reward"),
+    [("pendulum", "ensemble"), ("random-mdp", "ensemble"), ("pendulum", "regret"), ("random-mdp", "regret_tabular")],
+)
 def test_gold_poisoned_by_nan_after_labelling_changes_no_bit_of_the_policy(
-    env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    env: str, reward: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clean = _agent_of(env, tmp_path / "clean")
+    clean = _agent_of(env, tmp_path / "clean", reward)
     _poison(monkeypatch)
-    assert _equal(clean, _agent_of(env, tmp_path / "poisoned"))
+    assert _equal(clean, _agent_of(env, tmp_path / "poisoned", reward))
+
+
+def test_dynamics_reach_the_learner_without_a_reward() -> None:
+    config, _ = compose_run(["env=random-mdp", "reward=regret_tabular"])
+    venv = envs.make_vec("random-mdp", "fixed", 1, 0)
+    extras = stages.learner_extras(config, stages.learner_needs(config, None), None, venv)
+    assert list(extras) == ["dynamics"] and type(extras["dynamics"]) is Dynamics
 
 
 def test_a_liar_that_stops_early_on_gold_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
