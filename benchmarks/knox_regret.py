@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gymnasium as gym
 import numpy as np
@@ -26,15 +26,15 @@ from preflab.types import Choice, Comparisons, FloatArray, SegmentIndex, Traject
 FEATURES = ("gas", "goal", "sheep", "bad", "good")
 GAMMA, LENGTH = 0.999, 3
 MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
-LEARNERS = {
-    "partial return": {"likelihood": "partial_return"},
-    "regret": {"likelihood": "regret", "planner": "exact"},
-    "regret (candidates)": {"likelihood": "regret", "planner": "successor_features"},
-}
 SETTINGS = RewardSettings(
     n_members=1, learning_rate=0.1, weight_decay=0.0, data="shared", early_stopping=False, batch_size=100_000,
     n_epochs=1_000, max_steps=1_000,
 )
+LEARNERS = {
+    "partial return": replace(SETTINGS, likelihood="partial_return"),
+    "regret": replace(SETTINGS, likelihood="regret", planner="exact"),
+    "regret (candidates)": replace(SETTINGS, likelihood="regret", planner="successor_features"),
+}
 NEAR_OPTIMAL = 0.9
 
 
@@ -115,9 +115,9 @@ def answers(grid: Grid, pool: TrajectoryStore, judge: str, is_noisy: bool, rng: 
 
 def learned(grid: Grid, pool: TrajectoryStore, data: Comparisons, learner: str, seed: int) -> FloatArray:
     """Returns the reward (S, A) that `learner` fits to `data`."""
-    mdp, settings = grid.mdp, RewardSettings(**{**_fields(SETTINGS), **LEARNERS[learner]})
-    spaces = gym.spaces.Discrete(mdp.n_states), gym.spaces.Discrete(mdp.n_actions)
-    fitted = TabularLearner(*spaces, settings, False, grid.features)
+    mdp = grid.mdp
+    states, actions = gym.spaces.Discrete(mdp.n_states), gym.spaces.Discrete(mdp.n_actions)
+    fitted = TabularLearner(states, actions, LEARNERS[learner], False, grid.features)
     context = LearnerContext(pool, data.first, False, {"dynamics": mdp.dynamics()})
     fitted.fit(data, context, np.random.default_rng(seed))
     return np.asarray(fitted.model.tables.rewards[0].numpy())
@@ -152,10 +152,6 @@ def difference(first: FloatArray, second: FloatArray) -> tuple[float, float, flo
     return float(gaps.mean()), float(gaps.mean()) - half, float(gaps.mean()) + half
 
 
-def _fields(settings: RewardSettings) -> dict[str, object]:
-    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
-
-
 def main() -> None:
     """Prints the share of grids on which each learner is near-optimal, by labels and number of preferences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -181,7 +177,8 @@ def main() -> None:
             (("partial return", "partial return"), ("partial return", "regret")),
         ):
             mean, low, high = difference(near[first], near[second])
-            print(f"{n} preferences: {' → '.join(first)} minus {' → '.join(second)}: {mean:+.2f} [{low:+.2f}, {high:+.2f}]", flush=True)
+            what = f"{' → '.join(first)} minus {' → '.join(second)}"
+            print(f"{n} preferences: {what}: {mean:+.2f} [{low:+.2f}, {high:+.2f}]", flush=True)
 
 
 if __name__ == "__main__":

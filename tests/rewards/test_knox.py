@@ -18,7 +18,7 @@ def test_a_grid_is_an_mdp_whose_reward_is_linear_in_its_features() -> None:
         mdp, features = grid.mdp, grid.features
         assert set(np.unique(features)) <= {0.0, 1.0} and not features[mdp.terminal].any()
         assert 1 <= mdp.terminal.sum() < mdp.n_states - 1
-        weights, rest, *_ = np.linalg.lstsq(features.reshape(-1, 5), mdp.rewards[..., 0].reshape(-1), rcond=None)
+        weights, *_ = np.linalg.lstsq(features.reshape(-1, 5), mdp.rewards[..., 0].reshape(-1), rcond=None)
         np.testing.assert_allclose(features @ weights, mdp.rewards[..., 0], atol=1e-9)
         assert BENCHMARK["scaled_return"](grid, mdp.rewards[..., 0]) == pytest.approx(1.0)
 

@@ -51,7 +51,8 @@ def test_gradients_are_those_of_finite_differences(kind: str) -> None:
     dynamics = mdp.dynamics()
     policies = np.random.default_rng(0).integers(N_ACTIONS, size=(5, N_STATES))
     planner = ExactPlanner(dynamics) if kind == "exact" else CandidatePlanner(dynamics, policies, 0.3)
-    rewards, direction = table(mdp).requires_grad_(), torch.as_tensor(np.random.default_rng(1).normal(size=(1, N_STATES, N_ACTIONS)))
+    rewards = table(mdp).requires_grad_()
+    direction = torch.as_tensor(np.random.default_rng(1).normal(size=(1, N_STATES, N_ACTIONS)))
     outer = torch.arange(N_STATES, dtype=torch.float64)
     (gradient,) = torch.autograd.grad((planner.values(rewards) * outer).sum(), rewards)
     step = 1e-6 * direction

@@ -12,7 +12,15 @@ from preflab import tabular
 from preflab.actions import UniformActions
 from preflab.errors import InvalidArgument, Refused
 from preflab.interfaces import LearnerContext
-from preflab.rewards import FrozenCriticLearner, RegretLearner, RewardSettings, TabularLearner, build, needs
+from preflab.rewards import (
+    BradleyTerryLearner,
+    FrozenCriticLearner,
+    RegretLearner,
+    RewardSettings,
+    TabularLearner,
+    build,
+    needs,
+)
 from preflab.rewards.regret import soft_values
 from preflab.testing.worlds import (
     ACT,
@@ -67,7 +75,7 @@ class Table:
         self.table, self.gamma = values, gamma
 
     def values(self, obs: Any) -> FloatArray:
-        return self.table[obs]
+        return np.asarray(self.table[obs])
 
 
 def table_of(rewards: FloatArray) -> Any:
@@ -114,7 +122,7 @@ def test_both_forms_are_one_where_transitions_are_deterministic_and_two_elsewher
         for form in ("expected", "realized"):
             learner = table_learner(mdp, replace(TABLE, regret_form=form))
             scores.append(learner.scores(table_of(mdp.rewards[..., 0]), learner.batch(data, pool)))
-        assert torch.allclose(*scores, atol=1e-5) == is_one
+        assert torch.allclose(scores[0], scores[1], atol=1e-5) == is_one
 
 
 def test_potential_shaping_is_invisible_to_regret_and_to_nothing_else() -> None:
@@ -213,7 +221,8 @@ def test_a_frozen_critic_learns_partial_returns_reward_up_to_shaping_and_a_movin
 def test_networks_with_a_frozen_critic_obey_the_same_law_and_are_put_on_its_scale() -> None:
     world, settings = box_world(), replace(DEEP, likelihood="regret_frozen_critic", inputs="obs_action_next")
     pool, data = random_answers(world, seed=0, n=20, n_terminated=5)
-    learner, partial = FrozenCriticLearner(BOX, ACT, settings), build("ensemble", replace(settings, likelihood="partial_return"), BOX, ACT)
+    learner = FrozenCriticLearner(BOX, ACT, settings)
+    partial = BradleyTerryLearner(BOX, ACT, replace(settings, likelihood="partial_return"))
     learner.provide(world.extras)
 
     def network(inputs: torch.Tensor) -> torch.Tensor:
@@ -223,7 +232,7 @@ def test_networks_with_a_frozen_critic_obey_the_same_law_and_are_put_on_its_scal
         return network(inputs) + 0.9 * inputs[:, 3] - inputs[:, 0]
 
     first = float(learner.loss(network, learner.batch(data, pool)))
-    second = float(partial.loss(shaped, partial.batch(data, pool)))  # type: ignore[attr-defined]
+    second = float(partial.loss(shaped, partial.batch(data, pool)))
     assert first == pytest.approx(second, rel=1e-5)
     context = LearnerContext(pool, pool.admissible(6), True, world.extras)
     learner.fit(data, context, np.random.default_rng(0))
@@ -236,9 +245,9 @@ def test_networks_with_a_frozen_critic_obey_the_same_law_and_are_put_on_its_scal
 
 def test_soft_values_lie_between_the_mean_and_the_maximum_and_are_exact_over_discrete_actions() -> None:
     actions, log_weight = UniformActions(discrete(3)).sample(1, np.random.default_rng(0))
-    q = torch.tensor([[1.0, -2.0, 0.5]])
+    q, state, all_of_them = torch.tensor([[1.0, -2.0, 0.5]]), torch.zeros(1, 1), torch.eye(3)
     found = {
-        alpha: float(soft_values(lambda rows: (rows[:, 1:] @ q.T).T, torch.zeros(1, 1), torch.eye(3), torch.as_tensor(log_weight), alpha))
+        alpha: float(soft_values(lambda rows: (rows[:, 1:] @ q.T).T, state, all_of_them, torch.as_tensor(log_weight), alpha))
         for alpha in (1e-3, 1.0, 1e3)
     }
     assert actions.tolist() == [0, 1, 2]
@@ -318,8 +327,8 @@ def test_the_reward_is_the_one_whose_soft_optimal_action_value_is_learned() -> N
     mdp, pool = leaving_mdp()
     settings = replace(DEEP, alpha=0.5)
     learner = RegretLearner(discrete(3), discrete(3), settings, False)
-    extras = finite_extras(mdp)
-    learner.fit(expected_answers(mdp, pool, n=30), LearnerContext(pool, pool.admissible(4), False, extras), np.random.default_rng(0))
+    context = LearnerContext(pool, pool.admissible(4), False, finite_extras(mdp))
+    learner.fit(expected_answers(mdp, pool, n=30), context, np.random.default_rng(0))
     model: Any = learner.model
     grid, after = np.mgrid[:2, :3].reshape(2, -1), mdp.transitions.argmax(-1)[:2].reshape(-1)
     steps = TrajectoryStore([
