@@ -351,6 +351,7 @@ def test_the_rewards_actions_are_drawn_once_and_finer_than_a_steps() -> None:
     assert len(model.actions) == 4 * DEEP.n_action_samples
     steps = pool.gather(data.first).transitions()
     assert np.array_equal(model.rewards(steps), model.rewards(steps))
+    assert model.values(np.zeros((0, 2))).shape == (2, 0)
     batch = learner.batch(data, pool)
     drawn = [learner.prepared(batch, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
     assert torch.equal(drawn[0].actions, drawn[1].actions)  # type: ignore[attr-defined]
