@@ -76,7 +76,8 @@ def soft_values(
     values = []
     for part in torch.split(states, max(1, _ROWS // n_actions)):
         grid = torch.cat([part.repeat_interleave(n_actions, 0), actions.repeat(len(part), 1)], dim=1)
-        exponents = q(grid).reshape(-1, len(part), n_actions) / alpha + log_weight
+        outputs = q(grid)
+        exponents = outputs.reshape(len(outputs), len(part), n_actions) / alpha + log_weight
         values.append(alpha * (torch.logsumexp(exponents, dim=-1) - math.log(n_actions)))
     return torch.cat(values, dim=1)
 

@@ -31,7 +31,7 @@ from preflab.rewards.pairs import PairBatch, StepFunction, distinct_steps, segme
 from preflab.rewards.planning import CandidatePlanner, ExactPlanner, Planner, candidate_policies
 from preflab.rewards.settings import RewardSettings
 from preflab.tabular import Dynamics
-from preflab.types import AnyArray, Comparisons, FloatArray, Segments, TrajectoryStore, Transitions
+from preflab.types import Comparisons, FloatArray, Segments, TrajectoryStore, Transitions
 
 _INITIAL_SPREAD = 0.1  # of weights, in log odds
 Spaces = tuple[gym.spaces.Discrete, gym.spaces.Discrete]
@@ -137,7 +137,7 @@ class TabularLearner(PairLearner[TabularReward]):
     """
 
     def __init__(
-        self, observation_space: gym.Space[AnyArray], action_space: gym.Space[AnyArray],
+        self, observation_space: gym.Space[Any], action_space: gym.Space[Any],
         settings: RewardSettings | None = None, is_fixed_horizon: bool = True, features: FloatArray | None = None,
     ) -> None:
         """Learns rewards of a finite task.
