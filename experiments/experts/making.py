@@ -35,7 +35,7 @@ class Effort:
     n_episodes: int = 100
     n_threads: int = 1
     seed: int = 0
-    fit_steps: int = 2000
+    fit_steps: int | None = None  # None: the preset's
     residual_weight: float = 1.0
 
 
@@ -105,7 +105,7 @@ def finish(
     )
     report(f"critic: fitting to {int(data.lengths.sum())} steps of {len(data)} continuations")
     fitting = FitConfig(
-        hidden=settings.critic_hidden, n_steps=effort.fit_steps, residual_weight=effort.residual_weight,
+        hidden=settings.critic_hidden, n_steps=effort.fit_steps or settings.critic_steps, residual_weight=effort.residual_weight,
         seed=effort.seed,
     )
     tensors = fit_critic(data, gamma, fitting)
