@@ -11,6 +11,10 @@ to r̂, a potential shaping that leaves optimal policies alone where the agent's
 of them is learned is left to the initial weights and to weight decay, which prefers small Φ. All else is fixed: the soft
 maximum pins the level of Q̂ − V̂ in each state (the mean of exp((Q̂ − V̂) / α) is 1), so that, unlike under partial return,
 no constant can be added to it.
+
+Experimental: within a state, one action differs little from another, and a segment shows one action a state; few answers tell
+Q̂ − V̂ less of a task than they tell a (misspecified) sum of rewards. On Pendulum, with 200 answers by regret, it predicts
+held-out answers no worse than partial return and leads to a worse policy; `experiments/conf/reward/regret.yaml` has the figure.
 """
 
 from __future__ import annotations

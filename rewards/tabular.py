@@ -5,10 +5,10 @@ return), Σ_t w_t [Q̂ − V̂] or Σ_t w_t [r̂ + γ V̂' − V̂] (regret, exp
 critic). V̂ moves with r̂: see `planning`.
 
 What the loss cannot see: r̂ + γ Φ(s') − Φ(s) has the regret of r̂ for every Φ, because V̂ moves along (Ng, Harada & Russell
-1999), and r̂ far below the best has no gradient where no optimal policy goes. Optimal policies are the same for all of
-them (regret is identifiable up to these: Knox et al. 2022, theorem 3.1, https://arxiv.org/abs/2206.02231); small initial
-weights and weight decay choose one. Under partial return the loss cannot see a constant added to every step, where
-segments have as many real steps, and nothing about chances that segments do not average.
+1999). Optimal policies are the same for all of them, under the γ of the dynamics, which should be the agent's (regret identifies
+them, noiseless answers included: Knox et al. 2022, https://arxiv.org/abs/2206.02231); small initial weights and weight decay
+choose one. Under partial return the loss cannot see a constant added to every step where segments have equally many, and
+noiseless answers do not tell how good a chance is whose outcomes they compare one by one.
 """
 
 from __future__ import annotations

@@ -323,6 +323,7 @@ def test_a_healthy_run_and_an_empty_record_have_no_warnings() -> None:
 TERMINATING: Record = {"form": "terminating", "gold_return_constant": None}
 PLANTED: dict[str, tuple[list[str], list[str]]] = {
     "misspecified": (_fired({"oracle": "regret", "is_misspecified": True}), ["regret", "0.79", "0.85", "0.06 short"]),
+    "experimental": (_fired({"likelihood": "regret", "reward": "regret"}), ["experimental", "200 answers", "−1,060", "−801"]),
     "constant": (_fired({"gold_return_constant": 410.0}), ["does not beat", "410", "398 to 448", "+13.0"]),
     "hacking": (
         _fired(history=_history([98, 431, 300, 210], [None, 10.0, 20.0, 30.0])),
@@ -366,6 +367,7 @@ def test_each_warning_fires_alone_on_its_planted_record_and_does_the_arithmetic(
     [
         ({"gold_return_constant": 390.0}, None),  # below the interval's lower end
         ({"reward": "constant", "gold_return_constant": 500.0}, None),
+        ({"likelihood": "regret", "reward": "regret_tabular"}, None),
         ({}, _history([98, 431, 395], [None, 10.0, 30.0])),  # gold fell within its intervals: 395 + 25 > 431 − 25
         ({}, _history([98, 431, 210], [None, 30.0, 10.0])),  # the proxy fell, too
         ({}, _history([98, 200, 423], [None, 10.0, 40.0], [20, 20, 60])),  # not the terminating form
