@@ -77,7 +77,8 @@ class StrategyConfig:
 
     Attributes:
         name: of the strategy.
-        candidates_per_query: uniform pairs that a strategy looks at for each one it asks (B-Pref: 10).
+        candidates_per_query: what a strategy looks at for each query it asks: disagreement, so many pairs (B-Pref: 10);
+            similar_start, so many segments beside the first.
     """
 
     name: str = "uniform"

@@ -7,6 +7,7 @@ from preflab.oracles.oracle import ComposedOracle
 from preflab.oracles.population import Human, Member, Population, check_humans, pairwise_agreement
 from preflab.oracles.presets import BY_REGRET, PRESETS, OracleSettings, build, needs_sim_states
 from preflab.oracles.responses import Argmax, Boltzmann, Mistakes
+from preflab.oracles.similar_start import SimilarStartStrategy
 from preflab.oracles.strategies import STRATEGIES, DisagreementStrategy, UniformStrategy, build_strategy
 
 __all__ = [
@@ -14,5 +15,5 @@ __all__ = [
     "Human", "Member", "Population", "check_humans", "pairwise_agreement",
     "ComposedOracle", "PartialReturn", "WeightedFactors", "Regret", "BranchedRegret", "Boltzmann", "Argmax", "Mistakes",
     "Calibration", "agreement", "solve_beta",
-    "STRATEGIES", "DisagreementStrategy", "UniformStrategy", "build_strategy",
+    "STRATEGIES", "DisagreementStrategy", "SimilarStartStrategy", "UniformStrategy", "build_strategy",
 ]

@@ -8,8 +8,9 @@ import pytest
 
 from preflab.errors import InvalidArgument, UnknownName
 from preflab.interfaces import RewardModel, Strategy
-from preflab.oracles import DisagreementStrategy, UniformStrategy, build_strategy
-from preflab.oracles.strategies import distinct_pairs
+from preflab.oracles import DisagreementStrategy, SimilarStartStrategy, UniformStrategy, build_strategy
+from preflab.oracles.pairs import distinct_pairs
+from preflab.oracles.similar_start import standardized
 from preflab.types import FloatArray, IntArray, SegmentIndex, Segments, Trajectory, TrajectoryStore, Transitions
 
 
@@ -52,7 +53,7 @@ def unordered(first: SegmentIndex, second: SegmentIndex) -> set[frozenset[tuple[
     return {frozenset(pair) for pair in zip(names(first), names(second), strict=True)}
 
 
-@pytest.mark.parametrize("strategy", [UniformStrategy(), DisagreementStrategy(10)])
+@pytest.mark.parametrize("strategy", [UniformStrategy(), DisagreementStrategy(10), SimilarStartStrategy(20)])
 @pytest.mark.parametrize("n", [0, 1, 50, 400])
 def test_pairs_are_of_different_segments_and_none_comes_twice(
     strategy: Strategy, n: int, store: TrajectoryStore, candidates: SegmentIndex, rng: np.random.Generator
@@ -64,7 +65,7 @@ def test_pairs_are_of_different_segments_and_none_comes_twice(
     assert set().union(*pairs) <= set(names(candidates))
 
 
-@pytest.mark.parametrize("strategy", [UniformStrategy(), DisagreementStrategy(3)])
+@pytest.mark.parametrize("strategy", [UniformStrategy(), DisagreementStrategy(3), SimilarStartStrategy(20)])
 def test_all_pairs_can_be_asked_and_no_more(
     strategy: Strategy, store: TrajectoryStore, candidates: SegmentIndex, rng: np.random.Generator
 ) -> None:
@@ -132,10 +133,53 @@ def test_more_pairs_than_fit_in_one_chunk_are_all_looked_at(
     assert len(i) > 256 and chosen == pytest.approx(spread.max())
 
 
+def test_similar_start_pairs_each_segment_with_the_nearest_of_other_trajectories(
+    store: TrajectoryStore, candidates: SegmentIndex, rng: np.random.Generator
+) -> None:
+    first, second = SimilarStartStrategy(10_000).choose(store, candidates, 20, None, rng)  # sees every other segment
+    value = store.gather(candidates).observations[:, 0]
+    nearest = {}
+    for i, name in enumerate(names(candidates)):
+        gaps = np.where(candidates.trajectory == name[0], np.inf, np.abs(value - value[i]))
+        nearest[name] = names(candidates)[int(gaps.argmin())]
+    pairs = list(zip(names(first), names(second), strict=True))
+    assert all(nearest[a] == b or nearest[b] == a for a, b in pairs)
+    assert all(a[0] != b[0] for a, b in pairs)
+
+
+def test_similar_start_draws_both_sides_in_either_order(store: TrajectoryStore, candidates: SegmentIndex) -> None:
+    # The first side is drawn uniformly, the second leans to the middle; swapped half the time, neither is ever the drawn one.
+    # 30 draws of 20 pairs: which side lies farther out is a fair coin, 600 tosses within 5 standard deviations (61) of 300.
+    n_farther = 0
+    for seed in range(30):
+        first, second = SimilarStartStrategy(50).choose(store, candidates, 20, None, np.random.default_rng(seed))
+        sides = [np.abs(store.gather(side).observations[:, 0]) for side in (first, second)]
+        n_farther += int((sides[0] > sides[1]).sum())
+    assert abs(n_farther - 300) < 61
+
+
+def test_similarity_is_standardized_and_takes_every_kind_of_observation() -> None:
+    numbers = standardized(np.array([[1.0, 10.0, 5.0], [3.0, 30.0, 5.0]]))
+    assert numbers.tolist() == [[-1.0, -1.0, 0.0], [1.0, 1.0, 0.0]]
+    assert standardized(np.array([3, 1, 3])).tolist() == [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
+    both = np.zeros(2, dtype=[("door", "<i8"), ("state", "<f4", (2,))])
+    both["door"], both["state"] = [0, 4], [[0.0, 1.0], [2.0, 1.0]]
+    assert standardized(both).tolist() == [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0]]
+
+
+def test_similar_start_in_a_single_trajectory_asks_what_there_is(rng: np.random.Generator) -> None:
+    store = TrajectoryStore([Trajectory(rng.standard_normal(13), np.zeros(12), False)])
+    first, second = SimilarStartStrategy(5).choose(store, store.admissible(4), 10, None, rng)
+    assert len(unordered(first, second)) == 10
+
+
 def test_strategies_have_names() -> None:
     assert isinstance(build_strategy("uniform", 1), UniformStrategy)
     chosen = build_strategy("disagreement", 5)
     assert isinstance(chosen, DisagreementStrategy) and chosen.factor == 5
+    assert isinstance(build_strategy("similar_start", 5), SimilarStartStrategy)
+    with pytest.raises(InvalidArgument, match="factor must be at least 1"):
+        SimilarStartStrategy(0)
     with pytest.raises(UnknownName, match="did you mean uniform"):
         build_strategy("unifrom")
     with pytest.raises(InvalidArgument, match="factor must be at least 1"):
