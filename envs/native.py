@@ -77,7 +77,7 @@ class NativeCopies:
             raise InvalidArgument("actions", "must be one row per copy", given.shape, f"shape {fields['ctrl'].shape}")
         before = self._task.place(fields)
         self._fields["ctrl"][which] = given
-        self._batch.step(rows, nstep=self._n_substeps)
+        self._batch.step(rows if rows is None else np.sort(rows), nstep=self._n_substeps)
         self.n_elapsed[which] += 1
         self._note_lagging(rows)
         fields = self._of(rows)

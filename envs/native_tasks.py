@@ -101,8 +101,8 @@ class _Walker(_Runner):
 class _Hopper(_Walker):
     def is_healthy(self, fields: Fields) -> BoolArray:
         state = np.concatenate([fields["qpos"][:, 2:], fields["qvel"]], axis=1)
-        is_sane: BoolArray = _between(state, self.env._healthy_state_range).all(axis=1)
-        return is_sane & super().is_healthy(fields)
+        is_sane = _between(state, self.env._healthy_state_range).all(axis=1)
+        return np.asarray(is_sane & super().is_healthy(fields))
 
 
 class _Ant(_Runner):
@@ -114,8 +114,7 @@ class _Ant(_Runner):
     def is_healthy(self, fields: Fields) -> BoolArray:
         is_finite = np.isfinite(fields["qpos"]).all(axis=1) & np.isfinite(fields["qvel"]).all(axis=1)
         height, (low, high) = fields["qpos"][:, 2], self.env._healthy_z_range
-        is_inside: BoolArray = is_finite & (low <= height) & (height <= high)
-        return is_inside
+        return np.asarray(is_finite & (low <= height) & (height <= high))
 
     def _more(self, fields: Fields) -> list[FloatArray]:
         return [_rows(self._forces(fields)[:, 1:])]
