@@ -86,7 +86,8 @@ class NativeCopies:
         factors = np.empty((len(gold), len(self._names)))
         for i, name in enumerate(self._names):
             factors[:, i] = parts[name]
-        return Outcomes(self._task.observe(fields), gold, ~is_healthy & self._terminates, factors)
+        terminated = ~is_healthy if self._terminates else np.zeros(len(gold), dtype=np.bool_)
+        return Outcomes(self._task.observe(fields), gold, terminated, factors)
 
     def save(self, rows: IntArray | None = None) -> FloatArray:
         """Returns full states (k, S) as `HiddenGold.save_state` does: elapsed steps, generator, physics, lagging fields."""

@@ -46,7 +46,7 @@ class ArrayTask(abc.ABC):
 
 
 class _Runner(ArrayTask):
-    """Moves along x: (forward + survive) − (control + contact)."""
+    """Moves along x and never ends: forward − control."""
 
     n_hidden = 1  # leading positions that are not observed
 
@@ -59,18 +59,38 @@ class _Runner(ArrayTask):
     def pay(
         self, fields: Fields, before: FloatArray, actions: AnyArray, is_healthy: BoolArray
     ) -> tuple[FloatArray, dict[str, AnyArray]]:
-        forward = self.env._forward_reward_weight * ((self.place(fields) - before) / self.dt)
-        survive = is_healthy * getattr(self.env, "_healthy_reward", 0.0)
-        control = self.env._ctrl_cost_weight * np.square(self._controls(fields, actions)).sum(axis=1)
-        contact = self._contact_cost(fields)
-        gold = (forward + survive) - (control + contact)
-        return gold, {"forward": forward, "ctrl": -control, "survive": survive, "contact": -contact}
+        forward, control = self._forward(fields, before), self._control_cost(actions)
+        return forward - control, {"forward": forward, "ctrl": -control}
+
+    def _forward(self, fields: Fields, before: FloatArray) -> FloatArray:
+        reward: FloatArray = self.env._forward_reward_weight * ((self.place(fields) - before) / self.dt)
+        return reward
+
+    def _control_cost(self, controls: AnyArray) -> AnyArray:
+        cost: AnyArray = self.env._ctrl_cost_weight * np.square(controls).sum(axis=1)
+        return cost
 
     def _velocities(self, fields: Fields) -> FloatArray:
         return fields["qvel"]
 
     def _more(self, fields: Fields) -> list[FloatArray]:
         return []
+
+
+class _Swimmer(_Runner):
+    n_hidden = 2
+
+
+class _Upright(_Runner):
+    """Must not fall: (forward + survive) − (control + contact)."""
+
+    def pay(
+        self, fields: Fields, before: FloatArray, actions: AnyArray, is_healthy: BoolArray
+    ) -> tuple[FloatArray, dict[str, AnyArray]]:
+        forward, survive = self._forward(fields, before), is_healthy * self.env._healthy_reward
+        control, contact = self._control_cost(self._controls(fields, actions)), self._contact_cost(fields)
+        gold = (forward + survive) - (control + contact)
+        return gold, {"forward": forward, "ctrl": -control, "survive": survive, "contact": -contact}
 
     def _controls(self, fields: Fields, actions: AnyArray) -> AnyArray:
         return actions
@@ -79,15 +99,7 @@ class _Runner(ArrayTask):
         return 0.0
 
 
-class _Cheetah(_Runner):
-    pass
-
-
-class _Swimmer(_Runner):
-    n_hidden = 2
-
-
-class _Walker(_Runner):
+class _Walker(_Upright):
     """Hopper and Walker2d: upright within an angle, observed velocities within ±10."""
 
     def is_healthy(self, fields: Fields) -> BoolArray:
@@ -105,7 +117,7 @@ class _Hopper(_Walker):
         return np.asarray(is_sane & super().is_healthy(fields))
 
 
-class _Ant(_Runner):
+class _Ant(_Upright):
     n_hidden = 2
 
     def place(self, fields: Fields) -> FloatArray:
@@ -127,7 +139,7 @@ class _Ant(_Runner):
         return forces
 
 
-class _Humanoid(_Runner):
+class _Humanoid(_Upright):
     n_hidden = 2
 
     def place(self, fields: Fields) -> FloatArray:
@@ -189,7 +201,7 @@ class _InvertedPendulum(ArrayTask):
 
 
 ARRAY_TASKS: dict[str, type[ArrayTask]] = {
-    "Humanoid-v5": _Humanoid, "HalfCheetah-v5": _Cheetah, "Hopper-v5": _Hopper, "Walker2d-v5": _Walker, "Ant-v5": _Ant,
+    "Humanoid-v5": _Humanoid, "HalfCheetah-v5": _Runner, "Hopper-v5": _Hopper, "Walker2d-v5": _Walker, "Ant-v5": _Ant,
     "Swimmer-v5": _Swimmer, "Reacher-v5": _Reacher, "InvertedPendulum-v5": _InvertedPendulum,
 }
 

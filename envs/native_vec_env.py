@@ -64,18 +64,19 @@ class NativeVecEnv(TaskVecEnv):
         obs, gold, terminated, factors = self._copies.step(self._actions[which], rows)
         truncated = self._copies.n_elapsed[which] >= self._horizon
         self._obs[which], self.last_gold[which], self.last_factors[which] = obs, gold, factors
-        self._dones[which] = terminated | truncated
-        self._note_infos(range(self.num_envs) if rows is None else rows.tolist(), (truncated & ~terminated).tolist())
+        is_over = self._dones[which] = terminated | truncated
+        stepped = range(self.num_envs) if rows is None else rows.tolist()
+        self._note_infos(stepped, (truncated & ~terminated).tolist(), factors)
         if self._reveals:
             self._rewards[which] = gold
-        for i in np.flatnonzero(self._dones & ~self.is_idle).tolist():
-            self._end_episode(i)
+        for i, over in zip(stepped, is_over.tolist(), strict=True):
+            if over:
+                self._end_episode(i)
 
-    def _note_infos(self, rows: Sequence[int], is_cut: list[bool]) -> None:
-        for i, cut in zip(rows, is_cut, strict=True):
-            parts = dict(zip(self._keys, self.last_factors[i].tolist(), strict=True)) if self._reveals else {}
-            parts["TimeLimit.truncated"] = cut
-            self._infos[i] = parts
+    def _note_infos(self, rows: Sequence[int], is_cut: list[bool], factors: FloatArray) -> None:
+        for i, cut, parts in zip(rows, is_cut, factors.tolist(), strict=True):
+            shown = dict(zip(self._keys, parts, strict=True)) if self._reveals else {}
+            self._infos[i] = {**shown, "TimeLimit.truncated": cut}
 
     def _end_episode(self, i: int) -> None:
         self._infos[i]["terminal_observation"] = self._obs[i].copy()
