@@ -75,8 +75,9 @@ class NativeVecEnv(TaskVecEnv):
 
     def _note_infos(self, rows: Sequence[int], is_cut: list[bool], factors: FloatArray) -> None:
         for i, cut, parts in zip(rows, is_cut, factors.tolist(), strict=True):
-            shown = dict(zip(self._keys, parts, strict=True)) if self._reveals else {}
-            self._infos[i] = {**shown, "TimeLimit.truncated": cut}
+            info: dict[str, Any] = dict(zip(self._keys, parts, strict=True)) if self._reveals else {}
+            info["TimeLimit.truncated"] = cut
+            self._infos[i] = info
 
     def _end_episode(self, i: int) -> None:
         self._infos[i]["terminal_observation"] = self._obs[i].copy()
