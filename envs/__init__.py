@@ -14,8 +14,9 @@ from preflab.envs.gymnasium_physics import EnvSource
 from preflab.envs.gymnasium_tasks import gymnasium_task
 from preflab.envs.hidden import Gold, HiddenGold, gold, make
 from preflab.envs.rendering import render_states
+from preflab.envs.task_vec_env import TaskVecEnv
 from preflab.envs.tasks import TASKS, Task, register_task, task
-from preflab.envs.vectors import TaskVecEnv, make_vec
+from preflab.envs.vectors import make_vec
 
 __all__ = [
     "TASKS", "EnvSource", "Gold", "HiddenGold", "RandomPolicy", "Task", "TaskVecEnv",

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from preflab.envs.following import Copy, follow
+from preflab.envs.copies import Copies, Copy
+from preflab.envs.following import follow
 from preflab.envs.hidden import HiddenGold, make
+from preflab.envs.native import NativeCopies, has_native
 from preflab.envs.vectors import default_threads
 from preflab.errors import InvalidArgument
 from preflab.interfaces import Policy, ValueFunction
@@ -64,7 +66,7 @@ class BranchedValue:
     """
 
     def __init__(
-        self, copies: Sequence[Copy], policy: Policy, settings: BranchSettings, critic: ValueFunction | None = None,
+        self, copies: Copies | Sequence[Copy], policy: Policy, settings: BranchSettings, critic: ValueFunction | None = None,
         n_threads: int = 1,
     ) -> None:
         """Branches on `copies`; raises `InvalidArgument` if a branch may be capped and there is no `critic`."""
@@ -117,6 +119,9 @@ class BranchedValue:
 
     def close(self) -> None:
         """Closes the copies."""
+        if not isinstance(self._copies, Sequence):
+            self._copies.close()
+            return
         for copy in self._copies:
             if isinstance(copy, HiddenGold):
                 copy.close()
@@ -141,7 +146,10 @@ def branched_value(
     n_copies: int = N_COPIES,
 ) -> BranchedValue:
     """Returns V of the deterministic `policy` of the task called `name` in `form`, on `n_copies` copies of it."""
+    n_threads = default_threads(name, n_copies)
+    if has_native(name):
+        return BranchedValue(NativeCopies(name, form, n_copies, n_threads), policy, settings, critic)
     copies = [make(name, form, reveal_gold=True) for _ in range(n_copies)]
     for copy in copies:
         copy.reset(seed=0)  # Gymnasium wants one before the first step
-    return BranchedValue(copies, policy, settings, critic, default_threads(name, n_copies))
+    return BranchedValue(copies, policy, settings, critic, n_threads)

@@ -1,12 +1,13 @@
 """From a policy to scored trajectories, without preferring short ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from preflab.envs.vectors import TaskVecEnv, step_vec
+from preflab.envs.task_vec_env import TaskVecEnv, step_vec
 from preflab.errors import InvalidArgument
 from preflab.interfaces import Policy
 from preflab.observations import pack
@@ -81,13 +82,14 @@ def _run(
 ) -> list[list[ScoredTrajectory]]:
     space = venv.observation_space
     obs = pack(space, venv.reset())
-    state_of = [env.save_state if keep_states else _no_state for env in venv.envs]
-    recorders = [_Recorder(obs[i], state_of[i]()) for i in range(venv.num_envs)]
-    done: list[list[ScoredTrajectory]] = [[] for _ in venv.envs]
+    states = _states(venv, keep_states)
+    recorders = [_Recorder(obs[i], states[i]) for i in range(venv.num_envs)]
+    done: list[list[ScoredTrajectory]] = [[] for _ in range(venv.num_envs)]
     while not venv.is_idle.all():
         actions = _legal(venv.action_space, policy.act(obs, rng))
         obs, dones, infos = step_vec(venv, actions)
-        for i in np.flatnonzero(~venv.is_idle):
+        states = _states(venv, keep_states)
+        for i in np.flatnonzero(~venv.is_idle).tolist():
             recorder = recorders[i]
             recorder.actions.append(actions[i])
             recorder.gold.append(float(venv.last_gold[i]))
@@ -95,17 +97,16 @@ def _run(
             final = infos[i]["terminal_observation"] if dones[i] else None
             recorder.observations.append(obs[i] if final is None else pack(space, final))
             if keep_states:
-                state = venv.terminal_states[i] if dones[i] else state_of[i]()
-                recorder.states.append(np.asarray(state))
+                recorder.states.append(np.asarray(venv.terminal_states[i] if dones[i] else states[i]))
             if dones[i]:
                 done[i].append(recorder.finished(not infos[i]["TimeLimit.truncated"]))
-                recorders[i] = _Recorder(obs[i], state_of[i]())
+                recorders[i] = _Recorder(obs[i], states[i])
                 venv.is_idle[i] = len(done[i]) == n_each
     return done
 
 
-def _no_state() -> None:
-    return None
+def _states(venv: TaskVecEnv, keep_states: bool) -> Sequence[FloatArray | None]:
+    return list(venv.save_states()) if keep_states else [None] * venv.num_envs
 
 
 def _legal(space: gym.Space[Any], actions: AnyArray) -> AnyArray:

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from preflab import seeding
-from preflab.envs.following import Copy, follow
+from preflab.envs.copies import Copy
+from preflab.envs.following import follow
 from preflab.errors import InvalidArgument
 from preflab.interfaces import Policy
 from preflab.storage import load_arrays, save_arrays
