@@ -93,10 +93,10 @@ class Ring(gym.Env[np.int64, np.int64]):
 
 
 class Flicker(gym.Env[Any, Any]):
-    """Shows what it draws; one buffer is reused. Every episode has `n_steps`; even ones terminate, odd ones are cut."""
+    """Shows what it draws, in a buffer that it `reuses`. Every episode has `n_steps`; even ones terminate, odd ones are cut."""
 
-    def __init__(self, space: gym.Space[Any], n_actions: int = 0, n_steps: int = 5) -> None:
-        self.observation_space, self.episode, self.n_steps = space, -1, n_steps
+    def __init__(self, space: gym.Space[Any], n_actions: int = 0, n_steps: int = 5, reuses: bool = True) -> None:
+        self.observation_space, self.episode, self.n_steps, self.reuses = space, -1, n_steps, reuses
         self.action_space = gym.spaces.Discrete(n_actions) if n_actions else gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
         self._buffer = {key: np.zeros(part.shape or (), part.dtype) for key, part in self._parts().items()}
 
@@ -109,7 +109,8 @@ class Flicker(gym.Env[Any, Any]):
             is_image, shape = part.dtype == np.uint8, part.shape or ()
             drawn = self.np_random.integers(256, size=shape) if is_image else self.np_random.normal(5, 3, size=shape)
             self._buffer[key][...] = drawn % 3 if isinstance(part, gym.spaces.Discrete) else drawn
-        return self._buffer if isinstance(self.observation_space, gym.spaces.Dict) else self._buffer[""]
+        shown = self._buffer if self.reuses else {key: part.copy() for key, part in self._buffer.items()}
+        return shown if isinstance(self.observation_space, gym.spaces.Dict) else shown[""]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
