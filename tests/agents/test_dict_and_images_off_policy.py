@@ -314,6 +314,8 @@ def test_before_any_work_n_step_returns_of_a_dict_are_refused_and_another_agents
     agents.check(SB3Settings.from_mapping(VALUES | {"n_steps": 3}), SPACES["image"], box, KLSettings())
     with pytest.raises(Refused, match=r"agent\.n_steps=3: .* no n-step returns of Dict observations"):
         agents.check(SB3Settings.from_mapping(VALUES | {"n_steps": 3}), both, box, KLSettings())
+    with pytest.raises(Refused, match=r"kl\.place=loss of PPO reads vectors and discrete states"):
+        agents.check(tasks.settings(), both, box, KLSettings("loss", 0.1))
     agent = train(made(tasks, both), 20)
     state = agent.state()
     del state["buffer.observations.door"]

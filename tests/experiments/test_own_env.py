@@ -77,8 +77,8 @@ class Seeker(gym.Env):
 gym.register("Seeker-v0", Seeker, max_episode_steps=15)
 '''
 AGENTS = {"ppo": ["agent=ppo"], "sac": [
-    "agent=sac", "agent.max_buffer_size=200", "agent.learning_starts=50", "agent.hidden=[16]", "agent.train_freq=8", "agent.gradient_steps=1",
-    "agent.batch_size=16", "kl=reward", "kl.coefficient=0.1", "budget.label_free_steps=64",
+    "agent=sac", "agent.max_buffer_size=200", "agent.learning_starts=50", "agent.hidden=[16]", "agent.train_freq=8",
+    "agent.gradient_steps=1", "agent.batch_size=16", "kl=reward", "kl.coefficient=0.1", "budget.label_free_steps=64",
 ]}
 SMALL = ["budget=smoke", "budget.n_rounds=2", "budget.n_comparisons=16", "budget.n_env_steps=256"]
 
@@ -167,7 +167,8 @@ def _assert_same(first: Run, second: Run) -> None:
 
 
 @pytest.mark.parametrize(("env", "agent"), [
-    ("acrobot", "ppo"), pytest.param("seeker", "ppo", marks=pytest.mark.slow), pytest.param("seeker", "sac", marks=pytest.mark.slow),
+    ("acrobot", "ppo"), pytest.param("seeker", "ppo", marks=pytest.mark.slow),
+    pytest.param("seeker", "sac", marks=pytest.mark.slow),
 ])
 def test_an_own_environment_runs_draws_and_resumes_to_the_same_end_without_its_file(
     env: str, agent: str, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
