@@ -169,13 +169,16 @@ class SB3Agent(Agent, Generic[_S]):
     def _training_keywords(self) -> dict[str, Any]:
         return self._keywords()
 
+    def _blank_keywords(self) -> dict[str, Any]:
+        return self._keywords()
+
     def _blank(self, seed: int | None) -> BaseAlgorithm:
         """Returns the algorithm without an env, with the initial weights that `seed` draws."""
         env = Nowhere(self.observation_space, self.action_space, self.settings.n_envs)
         with preserved_generators(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SB3 on the size of a buffer that is never filled
             name = observing.policy_name(self.observation_space)
-            return self.settings.algorithm(name, env, seed=seed, device=self.device, **self._keywords())
+            return self.settings.algorithm(name, env, seed=seed, device=self.device, **self._blank_keywords())
 
     def _no_statistics(self) -> observing.Statistics:
         return observing.new_statistics(self.observation_space)

@@ -13,7 +13,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from preflab.agents import observing
 from preflab.agents.agent import MakeVec, SB3Agent
 from preflab.agents.nowhere import Nowhere
-from preflab.agents.off_policy import OffPolicyAgent
+from preflab.agents.off_policy import OffPolicyAgent, check_returns
 from preflab.agents.on_policy import OnPolicyAgent
 from preflab.agents.ppo import PPOAgent
 from preflab.agents.reference import KLSettings
@@ -37,9 +37,11 @@ def check(settings: Settings, observation_space: gym.Space[Any], action_space: g
     name = settings.algorithm.__name__
     is_off_policy = issubclass(settings.algorithm, OffPolicyAlgorithm)
     is_plain = not isinstance(observation_space, gym.spaces.Dict) and not is_image(observation_space)
-    if (is_off_policy or kl.is_on) and not is_plain:
-        what = name if is_off_policy else f"kl.place={kl.place}"
-        raise Refused(f"{what} reads vectors and discrete states, not {observation_space}; use agent=ppo kl=none")
+    if is_off_policy and isinstance(settings, SB3Settings):
+        check_returns(settings, observation_space)
+    elif kl.is_on and not is_plain:
+        place = f"kl.place={kl.place} of {name}"
+        raise Refused(f"{place} reads vectors and discrete states, not {observation_space}; use kl=none, or agent=sac or tqc")
     try:
         built: Any = settings.algorithm
         built(observing.policy_name(observation_space), env, device="cpu", _init_setup_model=False, **settings.keywords())

@@ -20,6 +20,7 @@ from preflab.agents import actor
 from preflab.agents.extractors import SMALLEST, SmallImageExtractor
 from preflab.errors import InvalidArgument
 from preflab.observations import check, image_shape, is_channels_first, is_image, parts_of
+from preflab.types import AnyArray
 
 Statistics = dict[str, RunningMeanStd]  # by key; a space that is no Dict has the one key ""
 
@@ -50,7 +51,12 @@ def new_statistics(space: gym.Space[Any]) -> Statistics:
 
 
 def normalized(env: VecEnv, statistics: Statistics) -> VecNormalize:
-    """Returns `env` in SB3's VecNormalize, which reads and moves `statistics` themselves."""
+    """Returns `env` in SB3's VecNormalize, which reads and moves `statistics` themselves.
+
+    Channels come to the front under it: SB3 would transpose above it, and its replay buffers store what lies under it.
+    """
+    if any(_is_channels_last(part) for part in parts_of(env.observation_space).values()):
+        env = VecTransposeImage(env)
     is_dict = isinstance(env.observation_space, spaces.Dict)
     made = VecNormalize(
         env, norm_reward=False, clip_obs=actor.CLIP_OBS, epsilon=actor.EPSILON,
@@ -76,9 +82,19 @@ def policy_space(space: gym.Space[Any]) -> gym.Space[Any]:
     """Returns `space` as SB3's policy sees it: images with channels first."""
     if isinstance(space, spaces.Dict):
         return spaces.Dict({key: policy_space(part) for key, part in space.spaces.items()})
-    if isinstance(space, spaces.Box) and is_image(space) and not is_channels_first(space):
+    if isinstance(space, spaces.Box) and _is_channels_last(space):
         return VecTransposeImage.transpose_space(space)
     return space
+
+
+def as_stored(space: gym.Space[Any], obs: AnyArray) -> AnyArray:
+    """Returns (…, *obs) of one part `space` of what is shown as SB3 stores it: an image with channels first."""
+    return np.moveaxis(obs, -1, -3) if _is_channels_last(space) else obs
+
+
+def as_shown(space: gym.Space[Any], obs: AnyArray) -> AnyArray:
+    """Returns (…, *obs) of one part `space` of what is shown, from what SB3 stores of it; the inverse of `as_stored`."""
+    return np.ascontiguousarray(np.moveaxis(obs, -3, -1)) if _is_channels_last(space) else obs
 
 
 def extractor_settings(space: gym.Space[Any]) -> dict[str, Any]:
@@ -104,3 +120,7 @@ def load_statistics(statistics: Statistics, arrays: Mapping[str, np.ndarray[Any,
     for name, (key, part) in tensor_names(statistics).items():
         value = arrays[name]
         setattr(statistics[key], part, float(value) if part == "count" else np.array(value))
+
+
+def _is_channels_last(space: gym.Space[Any]) -> bool:
+    return is_image(space) and not is_channels_first(space)

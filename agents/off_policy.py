@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -14,15 +15,17 @@ from preflab.agents.agent import Course, SB3Agent, Tensors, box_unscale
 from preflab.agents.proxy import ProxyVecEnv
 from preflab.agents.reference import OffPolicyKL
 from preflab.agents.replay import ProxyNStepReplayBuffer, ProxyReplayBuffer
+from preflab.agents.replay_dict import ProxyDictReplayBuffer
 from preflab.agents.rollouts import EpisodeCounter
 from preflab.agents.sb3_settings import SB3Settings
+from preflab.errors import Refused
 from preflab.interfaces import TrainReport
 
 
 class OffPolicyAgent(SB3Agent[SB3Settings]):
     """Trains on a replay buffer whose rewards are the proxy's of now: all of it is scored again at every `train`.
 
-    The buffer is part of the state, in float32. Each call of `train` starts new episodes.
+    The buffer is part of the state, in float32 (images in uint8). Each call of `train` starts new episodes.
     """
 
     _memory: Tensors
@@ -31,6 +34,16 @@ class OffPolicyAgent(SB3Agent[SB3Settings]):
         """Takes what `SB3Agent` takes."""
         self._memory = {}
         super().__init__(*args, **kwargs)
+
+    def _blank(self, seed: int | None) -> Any:
+        """Returns the algorithm without an env, and with next to no memory: it is not trained."""
+        check_returns(self.settings, self.observation_space)
+        model: Any = super()._blank(seed)
+        model.replay_buffer, model.buffer_size = None, self.settings.max_buffer_size
+        return model
+
+    def _blank_keywords(self) -> dict[str, Any]:
+        return super()._blank_keywords() | {"buffer_size": self.settings.n_envs}
 
     def _piece(self, model: Any) -> int:
         """Returns `report_every` rounded up to whole collections of `train_freq` steps."""
@@ -44,9 +57,12 @@ class OffPolicyAgent(SB3Agent[SB3Settings]):
         keywords = super()._training_keywords()
         size, n_returns = self.settings.max_buffer_size, keywords.pop("n_steps", 1)
         named: dict[str, Any] = {"buffer_size": size, "replay_buffer_class": ProxyReplayBuffer}
-        if n_returns > 1:
+        named["replay_buffer_kwargs"] = {"shown_space": self.observation_space}
+        if isinstance(self.observation_space, spaces.Dict):
+            named["replay_buffer_class"] = ProxyDictReplayBuffer
+        elif n_returns > 1:
             named["replay_buffer_class"] = ProxyNStepReplayBuffer
-            named["replay_buffer_kwargs"] = {"n_steps": n_returns, "gamma": self.settings.gamma}
+            named["replay_buffer_kwargs"] |= {"n_steps": n_returns, "gamma": self.settings.gamma}
         if self.settings.action_noise:
             size = int(np.prod(self.action_space.shape or (1,)))
             named["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, self.settings.action_noise))
@@ -99,3 +115,10 @@ class OffPolicyAgent(SB3Agent[SB3Settings]):
         super().reset_critic(seed, forgets=forgets)
         if forgets:
             self._memory = {}
+
+
+def check_returns(settings: SB3Settings, observation_space: spaces.Space[Any]) -> None:
+    """Refuses n-step returns of Dict observations, for which SB3 has no buffer."""
+    n_returns = settings.options.get("n_steps", 1)
+    if isinstance(observation_space, spaces.Dict) and n_returns > 1:
+        raise Refused(f"agent.n_steps={n_returns}: Stable-Baselines3 has no n-step returns of Dict observations; use n_steps=1")

@@ -22,12 +22,15 @@ from preflab.errors import InvalidArgument, Refused
 from preflab.interfaces import RewardSource
 from preflab.types import AnyArray, BoolArray, Transitions
 
+FINAL_OBS = "preflab.final_obs"  # in infos: an episode's final observation as shown, which no wrapper above changes
+
 
 class ProxyVecEnv(VecEnvWrapper):
     """Gives reward 0 whatever the inner environment says, and records transitions until they are taken.
 
     Of `infos` it passes on only what SB3 needs, "terminal_observation" and "TimeLimit.truncated", so that nothing else
-    the inner environment says can reach the agent. Put it inside `VecNormalize`: it records observations as they are.
+    the inner environment says can reach the agent; of a Dict's final observation, also `FINAL_OBS`. Put it inside
+    `VecNormalize`: it records observations as they are.
     """
 
     def __init__(self, venv: VecEnv, n_steps: int) -> None:
@@ -99,6 +102,8 @@ class ProxyVecEnv(VecEnvWrapper):
                 self._next_obs[step, i] = self._packed(final_obs)
                 self._terminated[step, i] = not is_truncated
             shown[i] = {"terminal_observation": final_obs, "TimeLimit.truncated": is_truncated}
+            if isinstance(final_obs, dict):
+                shown[i][FINAL_OBS] = dict(final_obs)
         self._current_obs = obs.copy()
         return new_obs, np.zeros(self.num_envs, dtype=np.float32), dones, shown
 

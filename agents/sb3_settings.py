@@ -36,7 +36,7 @@ class SB3Settings:
         activation: "tanh" or "relu".
         reward_scale: factor on the proxy.
         normalize_obs: standardize Box observations with running statistics.
-        max_buffer_size: transitions that a replay buffer keeps at most, in float32; not used on-policy.
+        max_buffer_size: transitions that a replay buffer keeps at most, in float32 (images in uint8); not used on-policy.
         action_noise: standard deviation of Gaussian noise on actions in ±1; needed by TD3 and DDPG to explore.
         report_every: env steps between two reports of an off-policy algorithm.
         policy_options: further arguments of the policy class, such as {"n_critics": 2}.

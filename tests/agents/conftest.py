@@ -92,6 +92,37 @@ class Ring(gym.Env[np.int64, np.int64]):
         return self.place, float(self.place == 0), False, self.steps == 7, {}
 
 
+class Flicker(gym.Env[Any, Any]):
+    """Shows what it draws, in a buffer that it `reuses`. Every episode has `n_steps`; even ones terminate, odd ones are cut."""
+
+    def __init__(self, space: gym.Space[Any], n_actions: int = 0, n_steps: int = 5, reuses: bool = True) -> None:
+        self.observation_space, self.episode, self.n_steps, self.reuses = space, -1, n_steps, reuses
+        self.action_space = gym.spaces.Discrete(n_actions) if n_actions else gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self._buffer = {key: np.zeros(part.shape or (), part.dtype) for key, part in self._parts().items()}
+
+    def _parts(self) -> dict[str, gym.Space[Any]]:
+        space = self.observation_space
+        return dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {"": space}
+
+    def _obs(self) -> Any:
+        for key, part in self._parts().items():
+            is_image, shape = part.dtype == np.uint8, part.shape or ()
+            drawn = self.np_random.integers(256, size=shape) if is_image else self.np_random.normal(5, 3, size=shape)
+            self._buffer[key][...] = drawn % 3 if isinstance(part, gym.spaces.Discrete) else drawn
+        shown = self._buffer if self.reuses else {key: part.copy() for key, part in self._buffer.items()}
+        return shown if isinstance(self.observation_space, gym.spaces.Dict) else shown[""]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.episode, self.steps = self.episode + 1, 0
+        return self._obs(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        is_over, is_even = self.steps == self.n_steps, self.episode % 2 == 0
+        return self._obs(), float(np.ravel(action)[0]), is_over and is_even, is_over and not is_even, {}
+
+
 TASKS: dict[str, MakeEnv] = {
     "pendulum": lambda: TimeLimit(gym.make("Pendulum-v1").unwrapped, 10),
     "cartpole": lambda: gym.make("CartPole-v1"),
@@ -108,6 +139,16 @@ class Tasks:
     def make_vec(self, task: str, wrapper: Callable[[VecEnv], VecEnv] = lambda venv: venv) -> MakeVec:
         def make(n_envs: int, seed: int) -> VecEnv:
             venv = wrapper(DummyVecEnv([TASKS[task]] * n_envs))
+            venv.seed(seed)
+            return venv
+
+        return make
+
+    def vec_showing(
+        self, space: gym.Space[Any], wrapper: Callable[[VecEnv], VecEnv] = lambda venv: venv, **changes: Any
+    ) -> MakeVec:
+        def make(n_envs: int, seed: int) -> VecEnv:
+            venv = wrapper(DummyVecEnv([lambda: Flicker(space, **changes)] * n_envs))
             venv.seed(seed)
             return venv
 

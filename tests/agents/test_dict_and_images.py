@@ -1,6 +1,5 @@
 """Agents that read a Dict and see images: SB3's own policies to the bit, statistics of numbers only, states that are exact."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, VecTransposeImage
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, VecTransposeImage
 
 from preflab.agents import PPOAgent, ProxyVecEnv
 from preflab.agents.extractors import SmallImageExtractor
@@ -30,46 +29,6 @@ def image(side: int, is_first: bool = False) -> gym.spaces.Box:
 
 def mixed(side: int) -> gym.spaces.Dict:
     return gym.spaces.Dict({"camera": image(side), "door": gym.spaces.Discrete(3), "place": gym.spaces.Box(-9, 9, (2,))})
-
-
-class Flicker(gym.Env[Any, Any]):
-    """Shows what it draws; one buffer is reused. Every episode has 5 steps; even ones terminate, odd ones are cut."""
-
-    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
-
-    def __init__(self, space: gym.Space[Any]) -> None:
-        self.observation_space, self.episode = space, -1
-        self._buffer = {key: np.zeros(part.shape or (), part.dtype) for key, part in self._parts().items()}
-
-    def _parts(self) -> dict[str, gym.Space[Any]]:
-        space = self.observation_space
-        return dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {"": space}
-
-    def _obs(self) -> Any:
-        for key, part in self._parts().items():
-            is_image, shape = part.dtype == np.uint8, part.shape or ()
-            drawn = self.np_random.integers(256, size=shape) if is_image else self.np_random.normal(5, 3, size=shape)
-            self._buffer[key][...] = drawn % 3 if isinstance(part, gym.spaces.Discrete) else drawn
-        return self._buffer if isinstance(self.observation_space, gym.spaces.Dict) else self._buffer[""]
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.episode, self.steps = self.episode + 1, 0
-        return self._obs(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.steps += 1
-        is_over, is_even = self.steps == 5, self.episode % 2 == 0
-        return self._obs(), float(action[0]), is_over and is_even, is_over and not is_even, {}
-
-
-def make_vec(space: gym.Space[Any], wrapper: Callable[[VecEnv], VecEnv] = lambda venv: venv) -> Callable[[int, int], VecEnv]:
-    def make(n_envs: int, seed: int) -> VecEnv:
-        venv = wrapper(DummyVecEnv([lambda: Flicker(space)] * n_envs))
-        venv.seed(seed)
-        return venv
-
-    return make
 
 
 def brightness(transitions: Transitions) -> npt.NDArray[np.float32]:
@@ -100,14 +59,14 @@ def space(request: pytest.FixtureRequest) -> gym.Space[Any]:
 
 
 def trained(tasks: Any, space: gym.Space[Any], **changes: Any) -> PPOAgent:
-    agent = PPOAgent(make_vec(space), tasks.settings(n_steps=8, batch_size=8, **changes), seed=0)
+    agent = PPOAgent(tasks.vec_showing(space), tasks.settings(n_steps=8, batch_size=8, **changes), seed=0)
     agent.train(16, brightness, seed=1, steps_done=0, steps_total=16)
     return agent
 
 
-def plain_weights(space: gym.Space[Any], policy: str, keys: list[str]) -> Weights:
+def plain_weights(tasks: Any, space: gym.Space[Any], policy: str, keys: list[str]) -> Weights:
     """Trains PPO without anything of preflab's and returns its weights."""
-    env: VecEnv = make_vec(space)(2, SEED)
+    env: VecEnv = tasks.vec_showing(space)(2, SEED)
     if keys:
         env = VecNormalize(env, norm_reward=False, norm_obs_keys=keys)
     model = PPO(
@@ -130,18 +89,18 @@ def test_weights_equal_plain_sb3_to_the_bit(tasks: Any, name: str, policy: str, 
         recorders.append(tasks.recorder(venv))
         return recorders[-1]
 
-    agent = PPOAgent(make_vec(space, wrapper), tasks.settings(normalize_obs=bool(keys)), seed=SEED)
+    agent = PPOAgent(tasks.vec_showing(space, wrapper), tasks.settings(normalize_obs=bool(keys)), seed=SEED)
     report = agent.train(64, lambda steps: recorders[-1].take(steps), seed=SEED, steps_done=0, steps_total=64)
     assert report.n_episodes > 2
     through_proxy = {name[7:]: value for name, value in agent.state().items() if name.startswith("policy.")}
-    plain = plain_weights(space, policy, keys)
+    plain = plain_weights(tasks, space, policy, keys)
     assert through_proxy.keys() == plain.keys()
     assert all(torch.equal(value, plain[name]) for name, value in through_proxy.items())
 
 
-def test_a_rollout_of_a_dict_is_recorded_in_one_array_with_its_final_observations() -> None:
+def test_a_rollout_of_a_dict_is_recorded_in_one_array_with_its_final_observations(tasks: Any) -> None:
     space = mixed(7)
-    env, twin = ProxyVecEnv(make_vec(space)(2, 0), n_steps=7), make_vec(space)(2, 0)
+    env, twin = ProxyVecEnv(tasks.vec_showing(space)(2, 0), n_steps=7), tasks.vec_showing(space)(2, 0)
     assert isinstance(env.reset(), dict)
     seen = [pack(space, twin.reset())]
     for _ in range(7):
@@ -161,7 +120,7 @@ def test_a_rollout_of_a_dict_is_recorded_in_one_array_with_its_final_observation
 def test_training_acting_and_loading_are_exact(tasks: Any, space: gym.Space[Any], tmp_path: Path) -> None:
     agent = trained(tasks, space, normalize_obs=True)
     save_tensors(tmp_path / "agent.safetensors", agent.state())
-    restored = PPOAgent(make_vec(space), tasks.settings(n_steps=8, batch_size=8, normalize_obs=True), seed=99)
+    restored = PPOAgent(tasks.vec_showing(space), tasks.settings(n_steps=8, batch_size=8, normalize_obs=True), seed=99)
     restored.load_state(load_tensors(tmp_path / "agent.safetensors"))
     obs = some_obs(space, 5)
     assert np.array_equal(agent.act(obs), restored.act(obs)) and (agent.kl_to(agent.state(), obs) == 0).all()
@@ -194,11 +153,11 @@ def test_many_images_are_read_in_parts(tasks: Any, monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(agent.act(obs), whole, atol=1e-6)
 
 
-def test_only_float_boxes_are_standardized_and_images_have_channels_first_for_the_policy() -> None:
+def test_only_float_boxes_are_standardized_and_images_have_channels_first_for_the_policy(tasks: Any) -> None:
     assert normalized_keys(SPACES["dict"]) == ["place"] and normalized_keys(SPACES["image"]) == []
     assert normalized_keys(gym.spaces.Box(-1, 1, (3,))) == [""] and normalized_keys(gym.spaces.Discrete(2)) == []
     assert list(new_statistics(SPACES["dict"])) == ["place"]
-    venv = VecTransposeImage(make_vec(SPACES["dict"])(1, 0))
+    venv = VecTransposeImage(tasks.vec_showing(SPACES["dict"])(1, 0))
     assert policy_space(SPACES["dict"]) == venv.observation_space
     assert policy_space(SPACES["channels first"]) == SPACES["channels first"]
 

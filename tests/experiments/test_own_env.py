@@ -76,6 +76,10 @@ class Seeker(gym.Env):
 
 gym.register("Seeker-v0", Seeker, max_episode_steps=15)
 '''
+AGENTS = {"ppo": ["agent=ppo"], "sac": [
+    "agent=sac", "agent.max_buffer_size=200", "agent.learning_starts=50", "agent.hidden=[16]", "agent.train_freq=8",
+    "agent.gradient_steps=1", "agent.batch_size=16", "kl=reward", "kl.coefficient=0.1", "budget.label_free_steps=64",
+]}
 SMALL = ["budget=smoke", "budget.n_rounds=2", "budget.n_comparisons=16", "budget.n_env_steps=256"]
 
 
@@ -162,12 +166,15 @@ def _assert_same(first: Run, second: Run) -> None:
     assert first.record["gold_return_final"] == second.record["gold_return_final"]
 
 
-@pytest.mark.parametrize("env", ["acrobot", pytest.param("seeker", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("env", "agent"), [
+    ("acrobot", "ppo"), pytest.param("seeker", "ppo", marks=pytest.mark.slow),
+    pytest.param("seeker", "sac", marks=pytest.mark.slow),
+])
 def test_an_own_environment_runs_draws_and_resumes_to_the_same_end_without_its_file(
-    env: str, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    env: str, agent: str, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(own)
-    run = preflab.run([f"env={env}.yaml", *SMALL, f"out={tmp_path / 'runs'}"])
+    run = preflab.run([f"env={env}.yaml", *SMALL, *AGENTS[agent], f"out={tmp_path / 'runs'}"])
     record = run.record
     assert record["video_note"] is None and (run.folder / "video.mp4").stat().st_size > 0
     frames = load_arrays(run.folder / "film.npz")["frames"]
