@@ -29,7 +29,7 @@ class ProxyVecEnv(VecEnvWrapper):
     """Gives reward 0 whatever the inner environment says, and records transitions until they are taken.
 
     Of `infos` it passes on only what SB3 needs, "terminal_observation" and "TimeLimit.truncated", so that nothing else
-    the inner environment says can reach the agent; of a Dict's final observation, also `FINAL_OBS`. Put it inside
+    the inner environment says can reach the agent, and the final observation once more as `FINAL_OBS`. Put it inside
     `VecNormalize`: it records observations as they are.
     """
 
@@ -102,8 +102,7 @@ class ProxyVecEnv(VecEnvWrapper):
                 self._next_obs[step, i] = self._packed(final_obs)
                 self._terminated[step, i] = not is_truncated
             shown[i] = {"terminal_observation": final_obs, "TimeLimit.truncated": is_truncated}
-            if isinstance(final_obs, dict):
-                shown[i][FINAL_OBS] = dict(final_obs)
+            shown[i][FINAL_OBS] = dict(final_obs) if isinstance(final_obs, dict) else np.array(final_obs)
         self._current_obs = obs.copy()
         return new_obs, np.zeros(self.num_envs, dtype=np.float32), dones, shown
 

@@ -18,8 +18,8 @@ from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
 from preflab.agents.generators import preserved_generators
-from preflab.agents.observing import as_shown
-from preflab.agents.proxy import score
+from preflab.agents.observing import as_shown, as_stored
+from preflab.agents.proxy import FINAL_OBS, score
 from preflab.errors import InvalidArgument
 from preflab.interfaces import RewardSource
 from preflab.observations import is_image, parts_of
@@ -81,10 +81,20 @@ class ProxyReplayBuffer(ReplayBuffer):
         if not getattr(source, "scores_only_new", False):
             self.n_pending = self.n_rows
 
-    def add(self, *args: Any, **kwargs: Any) -> None:
-        """Stores one step of every environment, to be scored before the next sample."""
-        super().add(*args, **kwargs)
+    def add(self, obs: Any, next_obs: Any, action: Any, reward: Any, done: Any, infos: list[dict[str, Any]]) -> None:
+        """Stores one step of every environment, (n_envs, *obs) or dicts of them, to be scored before the next sample.
+
+        SB3 stores an episode's final observation after VecNormalize clipped it and undid itself; here the one shown is.
+        """
+        for i in np.flatnonzero(done):
+            if FINAL_OBS in infos[i]:
+                self._put_final(next_obs, int(i), infos[i][FINAL_OBS])
+        super().add(obs, next_obs, action, reward, done, infos)
         self.n_pending = min(self.n_pending + 1, self.buffer_size)
+
+    def _put_final(self, next_obs: Any, i: int, final_obs: Any) -> None:
+        """Puts the final observation of environment `i`, as shown, into what is to be stored."""
+        next_obs[i] = as_stored(self.shown_space, np.asarray(final_obs))
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
         """Scores what is pending and returns a batch as SB3 draws it, (Dict)ReplayBufferSamples."""

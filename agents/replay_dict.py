@@ -8,25 +8,18 @@ import numpy as np
 from stable_baselines3.common.buffers import DictReplayBuffer
 
 from preflab.agents.observing import as_shown, as_stored
-from preflab.agents.proxy import FINAL_OBS
 from preflab.agents.replay import OBSERVATIONS, ProxyReplayBuffer
 from preflab.observations import pack, parts_of
 from preflab.types import AnyArray
 
 
 class ProxyDictReplayBuffer(ProxyReplayBuffer, DictReplayBuffer):
-    """One array a key; sources get them in one structured array, images in the environment's own order of channels.
+    """One array a key; sources get them in one structured array, images in the environment's own order of channels."""
 
-    SB3 stores an episode's final observation after VecNormalize clipped it and undid itself; here the one that was shown is.
-    """
-
-    def add(self, obs: Any, next_obs: Any, action: Any, reward: Any, done: Any, infos: list[dict[str, Any]]) -> None:
-        """Stores one step of every environment: dicts of (n_envs, *obs)."""
-        for i in np.flatnonzero(done):
-            final_obs = infos[i].get(FINAL_OBS, {})
-            for key, part in parts_of(self.shown_space).items() if final_obs else ():
-                next_obs[key][i] = as_stored(part, np.asarray(final_obs[key]))
-        super().add(obs, next_obs, action, reward, done, infos)
+    def _put_final(self, next_obs: Any, i: int, final_obs: Any) -> None:
+        """Puts the final observation of environment `i`, as shown, into what is to be stored."""
+        for key, part in parts_of(self.shown_space).items():
+            next_obs[key][i] = as_stored(part, np.asarray(final_obs[key]))
 
     def _shown(self, stored: Any, rows: AnyArray) -> AnyArray:
         """Returns (R · n_envs,) structured observations of `rows`."""

@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,6 +12,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN, SAC, TD3
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from preflab.agents import OffPolicyAgent, SB3Settings
 from preflab.agents.replay import ProxyNStepReplayBuffer, ProxyReplayBuffer
@@ -120,6 +122,37 @@ def test_sources_see_the_envs_own_actions_the_real_final_observation_and_true_te
     train(made(tasks, "sac", learning_starts=1000), source=source)
     actions = np.concatenate([each.actions for each in seen])
     assert actions.shape[1:] == (1,) and 1.5 < np.abs(actions).max() <= 2.0  # drawn uniformly from ±2: not in ±1
+
+
+class Flagged(gym.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]):
+    """Raises a flag in its final observation only, which running statistics never see."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.n_steps = 0
+        return np.zeros(1, dtype=np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.n_steps += 1
+        return np.full(1, self.n_steps == 5, dtype=np.float32), 0.0, self.n_steps == 5, False, {}
+
+
+def test_a_final_observation_beyond_the_clip_of_standardized_ones_reaches_the_source_as_shown() -> None:
+    seen: list[Transitions] = []
+
+    def source(transitions: Transitions) -> npt.NDArray[np.float32]:
+        seen.append(transitions)
+        return np.zeros(len(transitions), dtype=np.float32)
+
+    values = {"path": "stable_baselines3.SAC", "n_envs": 2, "learning_starts": 100, "report_every": 20, "hidden": (4,)}
+    settings = SB3Settings.from_mapping({**values, "normalize_obs": True})
+    agent = OffPolicyAgent(lambda n_envs, seed: DummyVecEnv([Flagged] * n_envs), settings, seed=0)
+    agent.train(20, source, seed=0, steps_done=0, steps_total=20)
+    for moves in seen:
+        np.testing.assert_array_equal(moves.next_obs[:, 0], moves.terminated)
+    assert sum(moves.terminated.sum() for moves in seen) == 4
 
 
 def test_the_envs_reward_as_the_proxy_gives_plain_sb3s_weights(tasks: Any) -> None:
