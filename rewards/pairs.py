@@ -81,6 +81,6 @@ def distinct_steps(comparisons: Comparisons, pool: TrajectoryStore) -> tuple[Seg
     trajectory = np.stack([side.trajectory for side in sides])[..., None]
     offsets = np.stack([side.start for side in sides])[..., None] + np.arange(comparisons.first.length)
     ends = pool.lengths[trajectory]
-    keys = np.stack([np.broadcast_to(trajectory, offsets.shape), np.minimum(offsets, ends - 1)], axis=-1)
-    distinct, rows = np.unique(keys.reshape(-1, 2), axis=0, return_inverse=True)
-    return SegmentIndex(distinct[:, 0], distinct[:, 1], 1), rows.reshape(offsets.shape), offsets < ends
+    index = SegmentIndex(np.broadcast_to(trajectory, offsets.shape).reshape(-1), np.minimum(offsets, ends - 1).reshape(-1), 1)
+    distinct, (rows,) = pool.distinct(index)
+    return distinct, rows.reshape(offsets.shape), offsets < ends
