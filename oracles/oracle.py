@@ -23,6 +23,12 @@ class SeededOracle(Oracle):
         self._round = 0
         self._has_begun = False
 
+    shares: FloatArray = np.ones(1)  # chance of each annotator to answer
+
+    def averaged(self, each: FloatArray) -> FloatArray:
+        """Returns (M, 4) probabilities averaged over who may answer, for (k, M, 4) of each."""
+        return np.asarray((self.shares[:, None, None] * each).sum(axis=0), dtype=np.float64)
+
     def annotators(self, query_ids: IntArray) -> IntArray:
         """Returns who answers each of the (M,) queries: the only annotator, 0."""
         return np.zeros_like(query_ids)
@@ -67,7 +73,15 @@ class ComposedOracle(SeededOracle):
         """Composes an oracle; `notes` are further entries of its card."""
         super().__init__(seed=seed, name=name, notes=notes)
         self.judgment, self.response = judgment, response
-        self.needs_sim_states = judgment.needs_sim_states
+        self.needs_sim_states, self.needs_observations = judgment.needs_sim_states, judgment.needs_observations
+
+    def member_values(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (1, N) values: of the only annotator."""
+        return self.values(scored)[None]
+
+    def compared(self, first: FloatArray, second: FloatArray) -> FloatArray:
+        """Returns (1, M, 4) probabilities for (1, M) values of both sides."""
+        return self.probabilities_from_values(first[0], second[0])[None]
 
     def values(self, scored: ScoredSegments) -> FloatArray:
         """Returns (N,) values of the segments, in units of gold."""

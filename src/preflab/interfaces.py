@@ -52,9 +52,11 @@ class Judgment(abc.ABC):
 
     Attributes:
         needs_sim_states: whether `values` reads the simulator states at both ends of a segment.
+        needs_observations: whether `values` reads observations or actions; where not, they need not be gathered.
     """
 
     needs_sim_states: bool = False
+    needs_observations: bool = True
 
     @abc.abstractmethod
     def values(self, scored: ScoredSegments) -> FloatArray:
