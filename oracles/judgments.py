@@ -22,6 +22,7 @@ class PartialReturn(Judgment):
     """
 
     needs_observations = False
+    needs_factors = False
 
     def __init__(self, gamma: float = 1.0) -> None:
         """Discounts by `gamma` from the segment's first step; raises `InvalidArgument` unless it is in [0, 1]."""
@@ -93,6 +94,8 @@ class Regret(Judgment):
     mean over next states elsewhere: the realized form also judges luck. Against an imperfect expert regret can be
     negative; nothing is clipped.
     """
+
+    needs_factors = False
 
     def __init__(self, value_fn: ValueFunction, form: str = "realized", weighting: str = "uniform") -> None:
         """Judges with the expert's `value_fn`.

@@ -54,8 +54,11 @@ def member_values(oracle: ComposedOracle | Population, store: ScoredStore, segme
     states = "ends" if oracle.needs_sim_states else "none"
     each = (segments.length + 1) * _bytes_of_one(store, oracle.needs_observations, oracle.needs_sim_states)
     size = max(1, _MOST_BYTES // each)
-    parts = [segments[first : first + size] for first in range(0, max(1, len(segments)), size)]
-    return np.concatenate([oracle.member_values(store.gather(part, states, oracle.needs_observations)) for part in parts], axis=1)
+    values = []
+    for first in range(0, max(1, len(segments)), size):
+        part = segments[first : first + size]
+        values.append(oracle.member_values(store.gather(part, states, oracle.needs_observations, oracle.needs_factors)))
+    return np.concatenate(values, axis=1)
 
 
 def _bytes_of_one(store: ScoredStore, has_observations: bool, has_states: bool) -> int:

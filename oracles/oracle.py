@@ -52,9 +52,12 @@ class SeededOracle(Oracle):
     def draw(self, probabilities: FloatArray, context: AnswerContext) -> npt.NDArray[np.int8]:
         """Draws (M,) choices from (M, 4) rows by inverse CDF; a choice of probability 0 is never drawn."""
         uniforms = counter_uniforms(self._stream, context.query_id)
-        cumulative = np.cumsum(probabilities, axis=1)
-        cumulative /= cumulative[:, -1:]
-        return np.asarray((uniforms[:, None] >= cumulative[:, :-1]).sum(axis=1), dtype=np.int8)
+        p_first, p_second, p_tie, p_skip = probabilities.T  # a column at a time: numpy is slow along an axis of four
+        second = p_first + p_second
+        tie = second + p_tie
+        total = tie + p_skip
+        above = [uniforms >= edge / total for edge in (p_first, second, tie)]
+        return above[0].astype(np.int8) + above[1] + above[2]
 
 
 def check_lengths(first: ScoredSegments, second: ScoredSegments, context: AnswerContext) -> None:
@@ -74,6 +77,7 @@ class ComposedOracle(SeededOracle):
         super().__init__(seed=seed, name=name, notes=notes)
         self.judgment, self.response = judgment, response
         self.needs_sim_states, self.needs_observations = judgment.needs_sim_states, judgment.needs_observations
+        self.needs_factors = judgment.needs_factors
 
     def member_values(self, scored: ScoredSegments) -> FloatArray:
         """Returns (1, N) values: of the only annotator."""

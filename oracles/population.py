@@ -118,6 +118,7 @@ class Population(SeededOracle):
         self.n_annotators = len(members)
         self.needs_sim_states = any(member.judgment.needs_sim_states for member in members)
         self.needs_observations = any(member.judgment.needs_observations for member in members)
+        self.needs_factors = any(member.judgment.needs_factors for member in members)
         self._who = key(seed, "annotator")
 
     def annotators(self, query_ids: IntArray) -> IntArray:

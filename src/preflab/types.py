@@ -301,6 +301,10 @@ class TrajectoryStore:
         Without `has_observations`, observations are (N, L + 1, 0) and actions (N, L, 0): for those who only look at what
         happened when.
         """
+        return self._gathered(index, has_observations)[0]
+
+    def _gathered(self, index: SegmentIndex, has_observations: bool) -> tuple[Segments, IntArray]:
+        """Returns the segments, and (N, L) rows into per-step arrays."""
         steps, absorbing, cut = self._steps(index)
         if np.any(cut):
             rule = "must not run past a trajectory that was cut by its time limit"
@@ -320,7 +324,7 @@ class TrajectoryStore:
             valid=~absorbing,
             absorbing=absorbing,
             terminated=is_last & self.terminated[index.trajectory][:, None],
-        )
+        ), steps
 
     def _steps(self, index: SegmentIndex) -> tuple[IntArray, BoolArray, BoolArray]:
         """Returns (N, L) rows into per-step arrays, which of them are padding, and which padding is not allowed."""
@@ -390,18 +394,21 @@ class ScoredStore:
         """Returns a store with `trajectories` appended; existing indices stay valid."""
         return ScoredStore([*(self[i] for i in range(len(self))), *trajectories])
 
-    def gather(self, index: SegmentIndex, states: str = "all", has_observations: bool = True) -> ScoredSegments:
+    def gather(
+        self, index: SegmentIndex, states: str = "all", has_observations: bool = True, has_factors: bool = True
+    ) -> ScoredSegments:
         """Returns the scored segments named by `index`; padded steps have reward 0 and factors 0.
 
         Simulator states, if there are any, come with "all" steps, with both "ends" only (they are large), or "none". Without
-        `has_observations` there are none, nor actions, inside the segments (see `TrajectoryStore.gather`).
+        `has_observations` there are none, nor actions, inside the segments (see `TrajectoryStore.gather`); without `has_factors`, factors
+        are (N, L, 0).
         """
         if states not in ("all", "ends", "none"):
             raise InvalidArgument("states", "is not known", states, "all, ends, none")
-        segments = self.store.gather(index, has_observations)
-        steps, _, _ = self.store._steps(index)
-        rewards = np.where(segments.absorbing, 0.0, self.gold_rewards[steps])
-        factors = np.where(segments.absorbing[..., None], 0.0, self.factors[steps])
+        segments, steps = self.store._gathered(index, has_observations)
+        rewards = np.asarray(self.gold_rewards[steps])
+        factors = np.asarray(self.factors[steps]) if has_factors else np.zeros((*steps.shape, 0))
+        rewards[segments.absorbing], factors[segments.absorbing] = 0.0, 0.0
         if self.sim_states is None or states == "none":
             return ScoredSegments(segments, rewards, factors)
         offsets = index.start[:, None] + (np.arange(index.length + 1) if states == "all" else np.array([0, index.length]))
