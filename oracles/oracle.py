@@ -57,7 +57,7 @@ class SeededOracle(Oracle):
         tie = second + p_tie
         total = tie + p_skip
         above = [uniforms >= edge / total for edge in (p_first, second, tie)]
-        return above[0].astype(np.int8) + above[1] + above[2]
+        return np.asarray(above[0].astype(np.int8) + above[1] + above[2], dtype=np.int8)
 
 
 def check_lengths(first: ScoredSegments, second: ScoredSegments, context: AnswerContext) -> None:

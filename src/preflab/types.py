@@ -400,8 +400,8 @@ class ScoredStore:
         """Returns the scored segments named by `index`; padded steps have reward 0 and factors 0.
 
         Simulator states, if there are any, come with "all" steps, with both "ends" only (they are large), or "none". Without
-        `has_observations` there are none, nor actions, inside the segments (see `TrajectoryStore.gather`); without `has_factors`, factors
-        are (N, L, 0).
+        `has_observations` there are none, nor actions, inside the segments (see `TrajectoryStore.gather`); without
+        `has_factors`, factors are (N, L, 0).
         """
         if states not in ("all", "ends", "none"):
             raise InvalidArgument("states", "is not known", states, "all, ends, none")
