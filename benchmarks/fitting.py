@@ -1,10 +1,11 @@
 """How fast rewards are fitted: beside imitation at its own defaults, five members beside one, and bfloat16 products.
 
-    PYTHONPATH=benchmarks python benchmarks/fitting.py
+Run by itself: PYTHONPATH=benchmarks python benchmarks/fitting.py
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from functools import cache
@@ -69,7 +70,8 @@ def main(is_smoke: bool = False) -> list[Row]:
     rows = []
     n, n_turns = (64, 1) if is_smoke else (320, 5)
     with imitation(is_smoke) as peer:
-        for task, width, target in (("Pendulum", 32, "≥ 10"), ("HalfCheetah", 32, "≥ 10"), ("Pendulum", 256, "≥ 3"), ("HalfCheetah", 256, "≥ 3")):
+        for width, task in itertools.product((32, 256), SIZES):
+            target = "≥ 10" if width == 32 else "≥ 3"
             for precision in ("float32", "bfloat16") if width == 256 else ("float32",):
                 n_epochs = 1 if is_smoke else 10 if width == 32 else 2
                 line = f"fit, {task}, one {width}×{width} net, fragment 100, batch 32, {precision}; beside imitation"
@@ -89,9 +91,8 @@ def members(is_smoke: bool) -> list[Row]:
     rows = []
     for width, target in ((64, "≤ 2.5"), (256, "≤ 5")):
         for precision in ("float32", "bfloat16"):
-            one, five = (
-                fit("HalfCheetah", settings_of(k, width, 64, 1 if is_smoke else 4 if width == 64 else 2, precision), 50, n) for k in (1, 5)
-            )
+            n_epochs = 1 if is_smoke else 4 if width == 64 else 2
+            one, five = (fit("HalfCheetah", settings_of(k, width, 64, n_epochs, precision), 50, n) for k in (1, 5))
             line = f"fit, HalfCheetah, five {width}×{width} members beside one, {precision}, one core: times slower"
             rows.append(slowdown(line, one, five, n_turns, "pairs/s", target))
     rows += on_gpu(n_turns)
@@ -101,8 +102,8 @@ def members(is_smoke: bool) -> list[Row]:
 def on_gpu(n_turns: int) -> list[Row]:
     """Returns what five members cost beside one in gradient steps on a GPU."""
     if not torch.cuda.is_available():
-        note = "no GPU here: python benchmarks/gpu.py measures it"
-        return [Row("fit, five members beside one on a GPU: times slower", float("nan"), None, None, None, None, "pairs/s", "≤ 2.5", note)]
+        line, note = "fit, five members beside one on a GPU: times slower", "no GPU here: python benchmarks/gpu.py measures it"
+        return [Row(line, float("nan"), None, None, None, None, "pairs/s", "≤ 2.5", note)]
     from gpu import reward_fit
 
     def speed(n_members: int, width: int) -> Speed:

@@ -59,7 +59,9 @@ class Series:
         return float((costs[1] - costs[0]) / (sizes[1] - sizes[0]))
 
 
-def series(name: str, axis: str, sizes: Sequence[int], set_up: Callable[[int], Callable[[], object]], n_times: int = 3) -> list[Series]:
+def series(
+    name: str, axis: str, sizes: Sequence[int], set_up: Callable[[int], Callable[[], object]], n_times: int = 3
+) -> list[Series]:
     """Returns best seconds of `n_times` and the peak memory that numpy allocates on the way, over sizes."""
     seconds, megabytes = [], []
     for size in sizes:
@@ -139,7 +141,7 @@ def every_series(is_smoke: bool) -> list[Series]:
     most = 4 if is_smoke else 7
     found = series("labeling", "comparisons", [10**i for i in range(2, most)], labeling)
     found += series("finding distinct steps", "comparisons", [10**i for i in range(2, most)], preparing)
-    found += series("one epoch of fitting", "comparisons", [10**i for i in range(2, 3 if is_smoke else 5)] + ([200] if is_smoke else []), fitting, 1)
+    found += series("one epoch of fitting", "comparisons", [100, 200] if is_smoke else [100, 1_000, 10_000], fitting, 1)
     lengths = [10, 20] if is_smoke else [10, 20, 50, 100, 200]
     n = 100 if is_smoke else 500
     found += series("one epoch of fitting", "segment length", lengths, lambda length: fitting(n, length), 2)
@@ -181,14 +183,14 @@ def main(is_smoke: bool = False, folder: Path = FOLDER) -> list[Row]:
     torch.set_num_threads(1)
     found = every_series(is_smoke)
     plot(found, folder / "growth.svg")
-    rows = [
-        Row(
-            f"growth of {item.name} with {item.axis}, {item.sizes[0]:,} to {item.sizes[-1]:,}, {'time' if item.unit == 's' else 'memory'}: exponent",
-            item.costs[-1], None, item.exponent, None, None, f"{item.unit} at the largest", WORST,
-        ) for item in found
-    ]
+    rows = []
+    for item in found:
+        of = "time" if item.unit == "s" else "memory"
+        line = f"{of} of {item.name} with {item.axis}, {item.sizes[0]:,} to {item.sizes[-1]:,}: exponent"
+        rows.append(Row(line, item.costs[-1], None, item.exponent, None, None, f"{item.unit} at the largest", WORST))
     held, one = stored(4)
-    rows.append(Row("memory a pool holds for an observation, over the observation's own bytes", held, one, held / one, None, None, "bytes", "≤ 1.01"))
+    line = "memory a pool holds for an observation, over the observation's own bytes"
+    rows.append(Row(line, held, one, held / one, None, None, "bytes", "≤ 1.01"))
     return rows
 
 

@@ -1,6 +1,6 @@
 """How fast pairs are labeled on a pool of 2,000 segments and 20,000 pairs, each segment judged once, all of it timed.
 
-    PYTHONPATH=benchmarks python benchmarks/labeling.py
+Run by itself: PYTHONPATH=benchmarks python benchmarks/labeling.py
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def main(is_smoke: bool = False) -> list[Row]:
     rows = [
         alone(f"label by partial return, {n_segments:,} segments, {n_pairs:,} pairs", plain, 3 * n_turns, "pairs/s", "≥ 2,000,000"),
         alone(
-            "label by critic regret, two-ended (weights γ^t)", work(Regret(value, weighting="discounted"), n_segments, n_pairs), n_turns,
-            "pairs/s", "≥ 50,000",
+            "label by critic regret, two-ended (weights γ^t)", work(Regret(value, weighting="discounted"), n_segments, n_pairs),
+            n_turns, "pairs/s", "≥ 50,000",
         ),
         alone("label by critic regret, per step", work(Regret(value), n_segments, n_pairs), n_turns, "pairs/s", "≥ 5,000"),
     ]

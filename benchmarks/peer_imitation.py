@@ -3,6 +3,8 @@
     fit <n_obs> <n_act> <width> <n_pairs>     one epoch at imitation's defaults (fragment 100, batch 32), pairs/s
     label <n_obs> <n_act> <length> <n_pairs>  SyntheticGatherer on fragments that were cut before, pairs/s
     versions                                  json
+
+`make bench` makes that Python; nothing of preflab is imported here.
 """
 
 from __future__ import annotations

@@ -83,7 +83,8 @@ def main() -> None:
     for seed in range(given.seeds):
         found = accuracies(seed, settings)
         gaps.append(found["bfloat16"][0] - found["float32"][0])
-        print(f"seed {seed}: " + ", ".join(f"{name} {value:.4f} in {seconds:.1f} s" for name, (value, seconds) in found.items()), flush=True)
+        said = (f"{name} {value:.4f} in {seconds:.1f} s" for name, (value, seconds) in found.items())
+        print(f"seed {seed}: {', '.join(said)}", flush=True)
     half = float(stats.t.ppf(0.975, len(gaps) - 1) * np.std(gaps, ddof=1) / np.sqrt(len(gaps)))
     print(f"bfloat16 − float32: {np.mean(gaps):+.4f} [{np.mean(gaps) - half:+.4f}, {np.mean(gaps) + half:+.4f}], {len(gaps)} seeds")
 

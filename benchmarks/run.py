@@ -3,6 +3,8 @@
     PYTHONPATH=benchmarks python benchmarks/run.py                 # whole, about ten minutes on an idle machine
     PYTHONPATH=benchmarks python benchmarks/run.py smoke=1 out=…   # tiny work, to see that everything runs
     PYTHONPATH=benchmarks python benchmarks/run.py only=fitting,labeling
+
+Each topic is a file of this folder whose `main(is_smoke)` returns rows.
 """
 
 from __future__ import annotations
@@ -63,13 +65,16 @@ def text(found: dict[str, list[Row]], said: dict[str, Any], is_smoke: bool) -> s
     peer = ", ".join(f"{name} {version}" for name, version in said["peer_versions"].items()) or "not installed"
     parts = [
         "# Results of the benchmarks", "",
-        f"{'A smoke run: its figures mean nothing. ' if is_smoke else ''}{said['date']}; {said['processor']}, {said['cores']} cores, Python "
-        f"{said['python']}; {versions}; imitation's environment: {peer}. Command: `{said['command']}`.", "",
-        "Ours and a peer's run in turns (ours, theirs, ours, …) in one run, one thread each. `figure` is the median over turns of ours / "
-        "peer, of how many times slower the larger is, of the speed itself, or of an exponent, as the line says; `range` its extremes.", "",
+        f"{'A smoke run: its figures mean nothing. ' if is_smoke else ''}{said['date']}; {said['processor']}, "
+        f"{said['cores']} cores, Python {said['python']}; {versions}; imitation's environment: {peer}. "
+        f"Command: `{said['command']}`.", "",
+        "Ours and a peer's run in turns (ours, theirs, ours, …) in one run, one thread each. `figure` is the median over turns "
+        "of ours / peer, of how many times slower the larger is, of the speed itself, or of an exponent, as the line says; "
+        "`range` its extremes.", "",
     ]
     for topic, rows in found.items():
-        parts += [f"## {topic}", "", f"Load before and after: {said['loads'][topic][0]}, {said['loads'][topic][1]}.", "", table(rows), ""]
+        before, after = said["loads"][topic]
+        parts += [f"## {topic}", "", f"Load averages before: {before}; after: {after}.", "", table(rows), ""]
         if topic == "growth":
             parts += ["![cost over size](growth.svg)", ""]
     return "\n".join(parts)
@@ -91,7 +96,8 @@ def main(words: Sequence[str] | None = None) -> int:
         before, started = load(), time.perf_counter()
         found[topic] = rows_of(topic, is_smoke, folder)
         loads[topic] = (before, load())
-        print(f"{topic}: {time.perf_counter() - started:.0f} s, load {loads[topic][0]} to {loads[topic][1]}\n{table(found[topic])}", flush=True)
+        print(f"{topic}: {time.perf_counter() - started:.0f} s, load {before} to {loads[topic][1]}", flush=True)
+        print(table(found[topic]), flush=True)
     said = machine() | {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "loads": loads, "peer_versions": peer_versions(is_smoke)}
     (folder / "results.md").write_text(text(found, said, is_smoke), encoding="utf-8")
     kept = {"machine": said, "rows": {topic: as_json(rows) for topic, rows in found.items()}}

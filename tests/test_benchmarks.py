@@ -70,7 +70,10 @@ def test_a_ratio_is_of_the_mean_before_and_after_over_the_peer_between() -> None
 
 @pytest.mark.parametrize(
     ("ratio", "target", "met"),
-    [(10.0, "≥ 10", "yes"), (9.9, "≥ 10", "no"), (2.5, "≤ 2.5", "yes"), (2.6, "≤ 2.5", "no"), (2e6, "≥ 2,000,000", "yes"), (1.0, "", "")],
+    [
+        (10.0, "≥ 10", "yes"), (9.9, "≥ 10", "no"), (2.5, "≤ 2.5", "yes"), (2.6, "≤ 2.5", "no"), (2e6, "≥ 2,000,000", "yes"),
+        (1.0, "", ""),
+    ],
 )
 def test_a_row_says_whether_it_met_its_target(ratio: float, target: str, met: str) -> None:
     assert load("measuring").Row("line", 1.0, 1.0, ratio, ratio, ratio, "pairs/s", target).met == met

@@ -75,7 +75,7 @@ def test_a_subclass_that_answers_otherwise_is_asked_itself() -> None:
         def values(self, scored: ScoredSegments) -> FloatArray:
             return -super().values(scored)
 
-        def answer(self, first: ScoredSegments, second: ScoredSegments, context: object) -> AnyArray:  # type: ignore[override]
+        def answer(self, first: ScoredSegments, second: ScoredSegments, context: object) -> AnyArray:
             return np.zeros(len(first), np.int8)
 
     store = _store()
@@ -100,5 +100,6 @@ def test_a_segment_in_many_pairs_is_judged_once() -> None:
     store, value = _store(), Value()
     every = store.store.admissible(LENGTH)
     rows = np.arange(300) % 5
-    label(ComposedOracle(Regret(value), Boltzmann(1.0), seed=0, name="v"), store, every[rows], every[(rows + 1) % 5], np.arange(300))
+    oracle = ComposedOracle(Regret(value), Boltzmann(1.0), seed=0, name="v")
+    label(oracle, store, every[rows], every[(rows + 1) % 5], np.arange(300))
     assert value.n_asked == 64  # five segments of eight states, padded
