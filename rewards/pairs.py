@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -81,10 +80,6 @@ def cross_entropies(scores: torch.Tensor, batch: PairBatch, label_smoothing: flo
 
 def distinct_steps(comparisons: Comparisons, pool: TrajectoryStore) -> tuple[SegmentIndex, AnyArray, AnyArray]:
     """Returns each step that was judged once, (2, M, L) rows into these, and (2, M, L) which steps are real."""
-    sides = (comparisons.first, comparisons.second)
-    trajectory = np.stack([side.trajectory for side in sides])[..., None]
-    offsets = np.stack([side.start for side in sides])[..., None] + np.arange(comparisons.first.length)
-    ends = pool.lengths[trajectory]
-    index = SegmentIndex(np.broadcast_to(trajectory, offsets.shape).reshape(-1), np.minimum(offsets, ends - 1).reshape(-1), 1)
-    distinct, (rows,) = pool.distinct(index)
-    return distinct, rows.reshape(offsets.shape), offsets < ends
+    steps, rows, real = pool.distinct_steps(SegmentIndex.concatenate([comparisons.first, comparisons.second]))
+    shape = (2, len(comparisons), comparisons.first.length)
+    return steps, rows.reshape(shape), real.reshape(shape)

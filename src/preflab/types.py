@@ -291,9 +291,22 @@ class TrajectoryStore:
         index = SegmentIndex.concatenate(parts)
         self._steps(SegmentIndex(index.trajectory, index.start, 1))
         keys, rows = distinct_numbers(self._first_step[index.trajectory] + index.start, self.n_steps)
-        trajectory = np.searchsorted(self._first_step, keys, side="right") - 1
         splits = np.cumsum([len(part) for part in parts])[:-1]
-        return SegmentIndex(trajectory, keys - self._first_step[trajectory], index.length), np.split(rows, splits)
+        return self._starting_at(keys, index.length), np.split(rows, splits)
+
+    def distinct_steps(self, index: SegmentIndex) -> tuple[SegmentIndex, IntArray, BoolArray]:
+        """Returns the steps of (N,) segments, each once as a segment of length 1, (N, L) rows into these, and which are real.
+
+        Padding is given the last real step.
+        """
+        steps, is_padding, _ = self._steps(index)
+        keys, rows = distinct_numbers(steps, self.n_steps)
+        return self._starting_at(keys, 1), rows, ~is_padding
+
+    def _starting_at(self, steps: IntArray, length: int) -> SegmentIndex:
+        """Returns the segments that start at these rows of per-step arrays, ascending."""
+        trajectory = np.searchsorted(self._first_step, steps, side="right") - 1
+        return SegmentIndex(trajectory, steps - self._first_step[trajectory], length)
 
     def gather(self, index: SegmentIndex, has_observations: bool = True) -> Segments:
         """Returns the segments named by `index`, padded with absorbing steps after a true termination.
