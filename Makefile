@@ -24,12 +24,13 @@ $(eval $(call setting,PYTHON,python3.11 python3.13 python3.12 python3))
 
 VENV := .venv
 PY := $(VENV)/bin/python
+BENCH_PEERS := $(if $(findstring smoke=1,$(ARGS)),,.venv-imitation/.installed)
 HASH := $(shell cat pyproject.toml constraints.txt | { sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-16)
 STAMP := $(VENV)/.installed-$(HASH)
 # Two cores are filled by two test processes, each with one thread.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --durations=10
 
-.PHONY: help list experiment experts compare baselines tensorboard notebook test test-slow check build
+.PHONY: help list experiment experts compare baselines tensorboard notebook test test-slow bench check build
 
 help: ## Shows every target and the variables that it takes.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -64,6 +65,15 @@ test: $(STAMP) ## Runs the fast tests (three minutes on two cores).
 
 test-slow: $(STAMP) ## Runs the slow tests.
 	$(PYTEST) -m slow -n 2 --dist worksteal $(ARGS)
+
+bench: $(STAMP) $(BENCH_PEERS) ## Times everything beside its peers and writes benchmarks/results.md (ARGS=smoke=1: tiny work, no peers).
+	OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(PY) benchmarks/run.py $(ARGS)
+
+# imitation needs the Gymnasium and Stable-Baselines3 of its day, so it has an environment of its own; without it, its rows say so.
+.venv-imitation/.installed: | $(STAMP)
+	@rm -rf .venv-imitation; $(PY) -m venv .venv-imitation && \
+	  .venv-imitation/bin/python -m pip install --quiet -c benchmarks/constraints-imitation.txt torch imitation && touch $@ || \
+	  echo "imitation could not be installed: its rows will say so."
 
 check: $(STAMP) ## Lints with ruff and type-checks with mypy --strict.
 	$(PY) -m ruff check .

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from preflab.interfaces import AnswerContext, Oracle, PreferenceModel, Strategy
+from preflab.interfaces import Oracle, PreferenceModel, Strategy
+from preflab.oracles import label
 from preflab.types import AnyArray, Choice, Comparisons, FloatArray, IntArray, ScoredStore, ScoredTrajectory, SegmentIndex
 
 
@@ -71,11 +72,8 @@ def ask(
     oracle: Oracle, store: ScoredStore, first: SegmentIndex, second: SegmentIndex, query_ids: IntArray
 ) -> tuple[Answers, AnyArray]:
     """Puts (M,) ordered pairs to the oracle and returns the answers without skips, and all (M,) choices."""
-    context: AnswerContext = oracle.context(query_ids)
-    states = "ends" if oracle.needs_sim_states else "none"
-    scored_first, scored_second = store.gather(first, states), store.gather(second, states)
-    choice = oracle.answer(scored_first, scored_second, context)
-    probabilities = oracle.marginal_probabilities(scored_first, scored_second, query_ids)  # no learner uses annotators yet
+    labels = label(oracle, store, first, second, query_ids)
+    choice, context, probabilities = labels.choice, labels.context, labels.probabilities  # no learner uses annotators yet
     kept = choice != Choice.SKIP
     comparisons = Comparisons(
         first[kept], second[kept], choice[kept], context.annotator[kept], context.round[kept], np.ones(int(kept.sum())),

@@ -19,6 +19,8 @@ class BranchedRegret(Judgment):
     """
 
     needs_sim_states = True
+    needs_observations = False
+    needs_factors = False
 
     def __init__(self, value: StateValue) -> None:
         """Judges with the expert's `value` of simulator states."""

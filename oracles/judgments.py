@@ -21,6 +21,9 @@ class PartialReturn(Judgment):
     Christiano et al. 2017, section 2.2.1 (https://arxiv.org/abs/1706.03741), with γ = 1.
     """
 
+    needs_observations = False
+    needs_factors = False
+
     def __init__(self, gamma: float = 1.0) -> None:
         """Discounts by `gamma` from the segment's first step; raises `InvalidArgument` unless it is in [0, 1]."""
         if not 0 <= gamma <= 1:
@@ -44,6 +47,8 @@ class WeightedFactors(Judgment):
 
     Weights of 1 are partial return where the factors sum to gold.
     """
+
+    needs_observations = False
 
     def __init__(self, weights: Mapping[str, float], factor_names: Sequence[str], gamma: float = 1.0) -> None:
         """Weighs the factors by name; those not named weigh 0.
@@ -90,6 +95,8 @@ class Regret(Judgment):
     negative; nothing is clipped.
     """
 
+    needs_factors = False
+
     def __init__(self, value_fn: ValueFunction, form: str = "realized", weighting: str = "uniform") -> None:
         """Judges with the expert's `value_fn`.
 
@@ -111,6 +118,8 @@ class Regret(Judgment):
     def values(self, scored: ScoredSegments) -> FloatArray:
         """Returns (N,) minus regret, in units of gold; absorbing steps count 0 whatever gold or V says there."""
         segments = scored.segments
+        if self.form == "realized" and self.weighting == "discounted":
+            return self._telescoped(scored)
         n, length = len(segments), segments.length
         at = in_blocks(self.value_fn.values, _flat(segments.observations)).reshape(n, length + 1)
         if self.form == "expected" and isinstance(self.value_fn, ActionValueFunction):
@@ -121,6 +130,18 @@ class Regret(Judgment):
             steps = scored.gold_rewards + self.value_fn.gamma * after - at[:, :-1]
         weight = self.value_fn.gamma if self.weighting == "discounted" else 1.0
         return weighted_sum(steps, real_steps(segments), weight)
+
+    def _telescoped(self, scored: ScoredSegments) -> FloatArray:
+        """Returns Σ_t γ^t r_t + γ^n V(s_n) − V(s_0) over the n real steps: V is asked for at both ends only."""
+        segments, gamma = scored.segments, self.value_fn.gamma
+        mask = real_steps(segments)
+        n_real = mask.sum(axis=1)
+        is_cut = ~(segments.terminated & mask).any(axis=1)
+        last = segments.observations[np.arange(len(segments)), n_real]
+        found = in_blocks(self.value_fn.values, np.concatenate([segments.observations[:, 0], last[is_cut]]))
+        after = np.zeros(len(segments))
+        after[is_cut] = found[len(segments) :]
+        return np.asarray(weighted_sum(scored.gold_rewards, mask, gamma) + gamma**n_real * after - found[: len(segments)])
 
     def card(self) -> dict[str, Any]:
         """Returns formula, form, weighting, the expert's discount, unit and source."""

@@ -23,6 +23,12 @@ class SeededOracle(Oracle):
         self._round = 0
         self._has_begun = False
 
+    shares: FloatArray = np.ones(1)  # chance of each annotator to answer
+
+    def averaged(self, each: FloatArray) -> FloatArray:
+        """Returns (M, 4) probabilities averaged over who may answer, for (k, M, 4) of each."""
+        return np.asarray((self.shares[:, None, None] * each).sum(axis=0), dtype=np.float64)
+
     def annotators(self, query_ids: IntArray) -> IntArray:
         """Returns who answers each of the (M,) queries: the only annotator, 0."""
         return np.zeros_like(query_ids)
@@ -46,9 +52,12 @@ class SeededOracle(Oracle):
     def draw(self, probabilities: FloatArray, context: AnswerContext) -> npt.NDArray[np.int8]:
         """Draws (M,) choices from (M, 4) rows by inverse CDF; a choice of probability 0 is never drawn."""
         uniforms = counter_uniforms(self._stream, context.query_id)
-        cumulative = np.cumsum(probabilities, axis=1)
-        cumulative /= cumulative[:, -1:]
-        return np.asarray((uniforms[:, None] >= cumulative[:, :-1]).sum(axis=1), dtype=np.int8)
+        p_first, p_second, p_tie, p_skip = probabilities.T  # a column at a time: numpy is slow along an axis of four
+        second = p_first + p_second
+        tie = second + p_tie
+        total = tie + p_skip
+        above = [uniforms >= edge / total for edge in (p_first, second, tie)]
+        return np.asarray(above[0].astype(np.int8) + above[1] + above[2], dtype=np.int8)
 
 
 def check_lengths(first: ScoredSegments, second: ScoredSegments, context: AnswerContext) -> None:
@@ -67,7 +76,16 @@ class ComposedOracle(SeededOracle):
         """Composes an oracle; `notes` are further entries of its card."""
         super().__init__(seed=seed, name=name, notes=notes)
         self.judgment, self.response = judgment, response
-        self.needs_sim_states = judgment.needs_sim_states
+        self.needs_sim_states, self.needs_observations = judgment.needs_sim_states, judgment.needs_observations
+        self.needs_factors = judgment.needs_factors
+
+    def member_values(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (1, N) values: of the only annotator."""
+        return self.values(scored)[None]
+
+    def compared(self, first: FloatArray, second: FloatArray) -> FloatArray:
+        """Returns (1, M, 4) probabilities for (1, M) values of both sides."""
+        return self.probabilities_from_values(first[0], second[0])[None]
 
     def values(self, scored: ScoredSegments) -> FloatArray:
         """Returns (N,) values of the segments, in units of gold."""

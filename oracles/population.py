@@ -117,6 +117,8 @@ class Population(SeededOracle):
         self.members, self.shares = tuple(members), shares
         self.n_annotators = len(members)
         self.needs_sim_states = any(member.judgment.needs_sim_states for member in members)
+        self.needs_observations = any(member.judgment.needs_observations for member in members)
+        self.needs_factors = any(member.judgment.needs_factors for member in members)
         self._who = key(seed, "annotator")
 
     def annotators(self, query_ids: IntArray) -> IntArray:
@@ -130,7 +132,11 @@ class Population(SeededOracle):
 
     def member_probabilities(self, first: ScoredSegments, second: ScoredSegments) -> FloatArray:
         """Returns (k, M, 4) probabilities, one matrix a human, of what each would answer to all M queries."""
-        values = zip(self.members, self.member_values(first), self.member_values(second), strict=True)
+        return self.compared(self.member_values(first), self.member_values(second))
+
+    def compared(self, first: FloatArray, second: FloatArray) -> FloatArray:
+        """Returns (k, M, 4) probabilities, one matrix a human, for the (k, M) values that each gives to both sides."""
+        values = zip(self.members, first, second, strict=True)
         return np.stack([member.response.probabilities(one, two) for member, one, two in values])
 
     def values(self, scored: ScoredSegments) -> FloatArray:
@@ -149,8 +155,7 @@ class Population(SeededOracle):
     ) -> FloatArray:
         """Returns (M, 4) probabilities averaged over humans by share: who will answer is not known."""
         self.context(query_ids)  # refuses ids that are none
-        each = self.member_probabilities(first, second)
-        return np.asarray((self.shares[:, None, None] * each).sum(axis=0), dtype=np.float64)
+        return self.averaged(self.member_probabilities(first, second))
 
     def card(self) -> dict[str, Any]:
         """Returns name, seed, what the humans have in common, each one's own (`humans`) and the notes, as plain json values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from preflab.inputs import vectors_of
+from preflab.inputs import Inputs, LazyInputs, rows_of
 from preflab.interfaces import LearnerContext
 from preflab.networks import EnsembleModule, Normalizer
 from preflab.networks_image import ensemble_network
@@ -18,7 +19,7 @@ from preflab.rewards.ensemble import EnsembleReward, StepEncoder
 from preflab.rewards.learner import PairLearner
 from preflab.rewards.pairs import PairBatch, StepFunction, distinct_steps, segment_scores
 from preflab.rewards.settings import RewardSettings
-from preflab.types import AnyArray, Comparisons, Segments, TrajectoryStore
+from preflab.types import AnyArray, Comparisons, IntArray, SegmentIndex, Segments, TrajectoryStore
 
 
 class BradleyTerryLearner(PairLearner[EnsembleReward]):
@@ -26,6 +27,8 @@ class BradleyTerryLearner(PairLearner[EnsembleReward]):
 
     Christiano et al. 2017, section 2.2.3 (https://arxiv.org/abs/1706.03741).
     """
+
+    streams = True  # whether inputs beyond `memory_mb` may be left in the pool, which may lie on disk
 
     def __init__(
         self, observation_space: gym.Space[AnyArray], action_space: gym.Space[AnyArray],
@@ -49,17 +52,18 @@ class BradleyTerryLearner(PairLearner[EnsembleReward]):
             normalizer: standardizes the inputs; None leaves them raw.
         """
         steps, rows, real = distinct_steps(comparisons, pool)
-        inputs = self.encoder(pool.gather(steps).transitions())
+        inputs = self._inputs(steps, pool)
         return PairBatch(
-            inputs if normalizer is None else normalizer(inputs), torch.as_tensor(rows), torch.as_tensor(real).float(),
-            torch.as_tensor(comparisons.p_first).float(), torch.as_tensor(comparisons.weight.copy()).float(),
+            inputs if normalizer is None else standardized(inputs, normalizer), torch.as_tensor(rows),
+            torch.as_tensor(real).float(), torch.as_tensor(comparisons.p_first).float(),
+            torch.as_tensor(comparisons.weight.copy()).float(),
         )
 
     def data(self, comparisons: Comparisons, context: LearnerContext, anchor: Segments, rng: np.random.Generator) -> PairBatch:
         """Returns all comparisons with standardized inputs."""
         raw = self.batch(comparisons, context.pool)
         self._normalizer = self._fit_normalizer(raw, self.encoder.vectors(anchor.transitions()[~anchor.absorbing.reshape(-1)]))
-        return replace(raw, inputs=self._normalizer(raw.inputs))
+        return replace(raw, inputs=standardized(raw.inputs, self._normalizer))
 
     def fitted_model(self, network: EnsembleModule) -> EnsembleReward:
         """Returns the ensemble's reward."""
@@ -80,6 +84,22 @@ class BradleyTerryLearner(PairLearner[EnsembleReward]):
         if self._model is not None and keeps:
             return self._model.normalizer
         normalizer = Normalizer(self.encoder.size)
-        seen = torch.cat([vectors_of(raw.inputs), anchor_inputs]) if self.settings.refit_inputs else anchor_inputs
-        normalizer.set(*self.encoder.statistics(seen))
+        seen = (raw.inputs, anchor_inputs) if self.settings.refit_inputs else (anchor_inputs,)
+        normalizer.set(*self.encoder.statistics(*seen))
         return normalizer
+
+    def _inputs(self, steps: SegmentIndex, pool: TrajectoryStore) -> Inputs | LazyInputs:
+        """Returns the inputs of `steps`: kept, or, if that would take more than `memory_mb`, gathered whenever they are read."""
+        def made(rows: IntArray) -> Inputs:
+            return self.encoder(pool.gather(steps[rows]).transitions())
+
+        n_pixels = sum(math.prod(shape) for shape in self.encoder.image_shapes)
+        n_bytes = len(steps) * (4 * self.encoder.size + n_pixels)
+        if not self.streams or n_bytes <= self.settings.memory_mb * 2**20:
+            return self.encoder(pool.gather(steps).transitions())
+        return LazyInputs(len(steps), made, rows_of(n_pixels) if n_pixels else rows_of(1))
+
+
+def standardized(inputs: Inputs | LazyInputs, normalizer: Normalizer) -> Inputs | LazyInputs:
+    """Returns `inputs` standardized by `normalizer`, now or whenever they are read."""
+    return inputs.then(normalizer) if isinstance(inputs, LazyInputs) else normalizer(inputs)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from preflab.errors import InvalidArgument
-from preflab.inputs import Inputs, StepInputs, encode_images, image_shapes, in_parts
+from preflab.inputs import Inputs, LazyInputs, StepInputs, encode_images, image_shapes, in_parts, vectors_of
 from preflab.interfaces import RewardModel
 from preflab.networks import EnsembleModule, Normalizer, encode, encoded_size, number_columns
 from preflab.types import AnyArray, FloatArray, IntArray, Segments, Transitions
@@ -58,11 +58,19 @@ class StepEncoder:
         encoded = [encode(space, arrays[part]) for space, part in zip(self._spaces, self._parts, strict=True)]
         return torch.cat(encoded, dim=1)
 
-    def statistics(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the mean and spread, (n,) each, that standardize (B, n) inputs; one-hot columns are left alone."""
+    def statistics(self, *inputs: Inputs | LazyInputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the mean and spread, (n,) each, that standardize all (B, n) `inputs`; one-hot columns are left alone.
+
+        Added up in double precision, part by part: the same bits whether inputs are kept or made when they are read.
+        """
+        def added(power: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+            parts = (vectors_of(part).double() for whole in inputs for part in in_parts(whole))
+            return torch.stack([power(part).sum(0) for part in parts]).sum(0) / sum(map(len, inputs))
+
         is_number = torch.cat([number_columns(space) for space in self._spaces])
-        mean = torch.where(is_number, inputs.mean(0), 0.0)
-        return mean, torch.where(is_number, inputs.std(0, correction=0), 1.0)
+        mean = added(lambda part: part)
+        spread = added(lambda part: (part - mean) ** 2).sqrt()
+        return torch.where(is_number, mean.float(), 0.0), torch.where(is_number, spread.float(), 1.0)
 
     def _arrays(self, transitions: Transitions) -> dict[str, AnyArray]:
         arrays = {"obs": transitions.obs, "action": transitions.actions, "next": transitions.next_obs}
@@ -71,7 +79,7 @@ class StepEncoder:
         return arrays
 
 
-def in_chunks(network: Callable[[Inputs], torch.Tensor]) -> Callable[[Inputs], torch.Tensor]:
+def in_chunks(network: Callable[[Inputs], torch.Tensor]) -> Callable[[Inputs | LazyInputs], torch.Tensor]:
     """Returns `network`, inputs of B steps → (K, B), applied to as many rows at a time as memory allows."""
     return lambda inputs: torch.cat([network(chunk) for chunk in in_parts(inputs)], dim=1)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from preflab.errors import InvalidArgument, NotFitted, Refused
-from preflab.inputs import vectors_of, with_vectors
+from preflab.inputs import in_memory, vectors_of, with_vectors
 from preflab.interfaces import FitReport, LearnerContext, RewardLearner
 from preflab.networks import EnsembleModule
 from preflab.rewards.ensemble import AnchoredReward, in_chunks
@@ -159,9 +159,10 @@ class PairLearner(RewardLearner, Generic[ModelT]):
         """Returns `minibatch` with what is drawn anew for each gradient step: noise on its inputs, if asked for."""
         if not self.settings.input_noise:
             return minibatch
-        vectors = vectors_of(minibatch.inputs)
+        inputs = in_memory(minibatch.inputs)
+        vectors = vectors_of(inputs)
         noise = self.settings.input_noise * torch.randn(vectors.shape, generator=generator)
-        return replace(minibatch, inputs=with_vectors(minibatch.inputs, vectors + noise))
+        return replace(minibatch, inputs=with_vectors(inputs, vectors + noise))
 
     def judged(self, data: PairBatch, weight: torch.Tensor) -> PairBatch | None:
         """Returns the comparisons that decide which weights a fit keeps; None keeps the last ones."""
@@ -172,7 +173,8 @@ class PairLearner(RewardLearner, Generic[ModelT]):
     ) -> tuple[int, dict[str, float]]:
         """Takes gradient steps on `network`; returns their number and figures of what was kept."""
         cfg = self.settings
-        optimizer = torch.optim.AdamW(network.parameters(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
+        optimizer = torch.optim.AdamW(network.parameters(), cfg.learning_rate, weight_decay=cfg.weight_decay, fused=True)
+        is_rough = cfg.precision == "bfloat16"
         judged = self.judged(data, weight)
         best = None if judged is None else Best(network, judged, self.scores)
         n_steps = min(cfg.max_steps, cfg.n_epochs * -(-len(data) // cfg.batch_size))
@@ -184,7 +186,9 @@ class PairLearner(RewardLearner, Generic[ModelT]):
             minibatch = self.prepared(data.take(pairs[: cfg.batch_size]), generator)
             pairs = pairs[cfg.batch_size :]
             optimizer.zero_grad()
-            torch.autograd.backward(self.loss(network, minibatch))
+            with torch.autocast(minibatch.rows.device.type, torch.bfloat16, enabled=is_rough):
+                loss = self.loss(network, minibatch)
+            torch.autograd.backward(loss)
             optimizer.step()
             if best is not None and (step + 1) % every == 0:
                 best.look(step + 1)

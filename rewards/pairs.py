@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import nn
 
-from preflab.inputs import Inputs
+from preflab.inputs import Inputs, LazyInputs, in_memory
 from preflab.types import AnyArray, Comparisons, SegmentIndex, TrajectoryStore
 
 StepFunction = Callable[[Any], torch.Tensor]  # inputs of B steps → (K, B)
@@ -21,20 +20,22 @@ class PairBatch:
     """M comparisons, ready for the loss.
 
     Attributes:
-        inputs: (B, n) standardized inputs of steps, or `StepInputs` with their images.
+        inputs: (B, n) standardized inputs of steps, or `StepInputs` with their images; `LazyInputs` where they are too many.
         rows: (2, M, L) which row of `inputs` each step of the first and of the second segment is.
         real: (2, M, L) what a step counts: 0 if absorbing, else 1 (or γ^t in a discounted sum).
         p_first: (M,) target probability that the first segment is better.
         weight: (M,), or (K, M) with one row a member.
         offset: (2, M) what is added to segment scores whatever the network says; None adds nothing.
+        is_own: `rows` count up from 0: each step of each segment has a row of its own, in order.
     """
 
-    inputs: Inputs
+    inputs: Inputs | LazyInputs
     rows: torch.Tensor
     real: torch.Tensor
     p_first: torch.Tensor
     weight: torch.Tensor
     offset: torch.Tensor | None = None
+    is_own: bool = False
 
     def __len__(self) -> int:
         return len(self.p_first)
@@ -44,20 +45,22 @@ class PairBatch:
         return replace(
             self, rows=self.rows[:, pairs], real=self.real[:, pairs], p_first=self.p_first[pairs],
             weight=self.weight[..., pairs], offset=None if self.offset is None else self.offset[:, pairs],
+            is_own=False,
         )
 
     def take(self, pairs: torch.Tensor) -> Self:
         """Returns the comparisons (m,) named by `pairs`, with only their own inputs if these are fewer."""
         taken = self.of(pairs)
         if taken.rows.numel() >= len(self.inputs):
-            return taken
+            return replace(taken, inputs=in_memory(self.inputs))
         own = torch.arange(taken.rows.numel()).reshape(taken.rows.shape)
-        return replace(taken, inputs=self.inputs[taken.rows.reshape(-1)], rows=own)
+        return replace(taken, inputs=self.inputs[taken.rows.reshape(-1)], rows=own, is_own=True)
 
 
 def segment_scores(steps: torch.Tensor, batch: PairBatch) -> torch.Tensor:
     """Returns (K, 2, M) sums of (K, B) figures of steps over the real steps of first and second segments, and offsets."""
-    sums = (steps[:, batch.rows] * batch.real).sum(-1)
+    own = steps.reshape(len(steps), *batch.rows.shape) if batch.is_own else steps[:, batch.rows]
+    sums = (own * batch.real).sum(-1)
     return sums if batch.offset is None else sums + batch.offset
 
 
@@ -77,10 +80,6 @@ def cross_entropies(scores: torch.Tensor, batch: PairBatch, label_smoothing: flo
 
 def distinct_steps(comparisons: Comparisons, pool: TrajectoryStore) -> tuple[SegmentIndex, AnyArray, AnyArray]:
     """Returns each step that was judged once, (2, M, L) rows into these, and (2, M, L) which steps are real."""
-    sides = (comparisons.first, comparisons.second)
-    trajectory = np.stack([side.trajectory for side in sides])[..., None]
-    offsets = np.stack([side.start for side in sides])[..., None] + np.arange(comparisons.first.length)
-    ends = pool.lengths[trajectory]
-    keys = np.stack([np.broadcast_to(trajectory, offsets.shape), np.minimum(offsets, ends - 1)], axis=-1)
-    distinct, rows = np.unique(keys.reshape(-1, 2), axis=0, return_inverse=True)
-    return SegmentIndex(distinct[:, 0], distinct[:, 1], 1), rows.reshape(offsets.shape), offsets < ends
+    steps, rows, real = pool.distinct_steps(SegmentIndex.concatenate([comparisons.first, comparisons.second]))
+    shape = (2, len(comparisons), comparisons.first.length)
+    return steps, rows.reshape(shape), real.reshape(shape)

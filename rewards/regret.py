@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from preflab.errors import InvalidArgument, Refused
-from preflab.inputs import vectors_of
+from preflab.inputs import in_memory, vectors_of
 from preflab.interfaces import ActionSampler, LearnerContext
 from preflab.networks import EnsembleModule, Normalizer, encode
 from preflab.rewards.bradley_terry import BradleyTerryLearner
@@ -147,6 +147,8 @@ class RegretLearner(BradleyTerryLearner):
 
     needs = frozenset({"action_sampler"})
 
+    streams = False  # V̂ reads every state of a segment at once
+
     def __init__(
         self, observation_space: gym.Space[AnyArray], action_space: gym.Space[AnyArray],
         settings: RewardSettings | None = None, is_fixed_horizon: bool = True,
@@ -172,7 +174,7 @@ class RegretLearner(BradleyTerryLearner):
         """Returns (K, 2, M) Σ_t w_t [Q̂(s_t, a_t) − V̂(s_t)] over real steps."""
         if not isinstance(minibatch, RegretBatch):
             raise InvalidArgument("minibatch", "must hold actions for V̂", type(minibatch).__name__, "RegretBatch")
-        states = vectors_of(minibatch.inputs)[:, : -minibatch.actions.shape[1]]
+        states = vectors_of(in_memory(minibatch.inputs))[:, : -minibatch.actions.shape[1]]
         values = soft_values(params, states, minibatch.actions, minibatch.log_weight, self.settings.alpha)
         return segment_scores(params(minibatch.inputs) - values, minibatch)
 

@@ -11,6 +11,12 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
+@pytest.fixture(autouse=True)
+def beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts benchmarks on the path, as `make bench` does."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
 def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
     assert spec is not None and spec.loader is not None
@@ -67,3 +73,43 @@ def test_physics_are_compared_with_every_peer_and_number_of_threads(capsys: pyte
     assert physics.main(["step=3"]) == 2 and "steps" in capsys.readouterr().err
     assert physics.main(["tasks=mujoco-reacher", "peers=DummyVecEnv", "threads=1", "steps=1", "repeats=1"]) == 0
     assert "Reacher-v5 x 8, 1 thread, beside DummyVecEnv(8)" in capsys.readouterr().out
+
+
+def test_a_ratio_is_of_the_mean_before_and_after_over_the_peer_between() -> None:
+    ours, theirs = iter([99.0, 10.0, 20.0, 40.0]), iter([99.0, 5.0, 10.0])
+    assert load("measuring").in_turns(lambda: next(ours), lambda: next(theirs), 2) == (20.0, 7.5, 3.0, 3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "target", "met"),
+    [
+        (10.0, "≥ 10", "yes"), (9.9, "≥ 10", "no"), (2.5, "≤ 2.5", "yes"), (2.6, "≤ 2.5", "no"), (2e6, "≥ 2,000,000", "yes"),
+        (1.0, "", ""),
+    ],
+)
+def test_a_row_says_whether_it_met_its_target(ratio: float, target: str, met: str) -> None:
+    assert load("measuring").Row("line", 1.0, 1.0, ratio, ratio, ratio, "pairs/s", target).met == met
+
+
+def test_a_growth_exponent_is_the_slope_between_the_two_largest_sizes() -> None:
+    growth = load("growth")
+    assert growth.Series("x", "n", (1, 10, 100), (5.0, 1.0, 100.0), "s").exponent == pytest.approx(2.0)
+    held, one = growth.stored(3)
+    assert held == pytest.approx(one, rel=0.01)  # each observation once
+
+
+def test_a_topic_without_a_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    assert load("run").main(["only=nothing", "smoke=1", f"out={tmp_path}"]) == 0
+    written = (tmp_path / "results.md").read_text()
+    assert "no such benchmark yet" in written and "A smoke run" in written
+    with pytest.raises(SystemExit, match="must be one of"):
+        load("run").main(["smok=1"])
+
+
+@pytest.mark.slow
+def test_all_benchmarks_run_in_their_smoke_form(tmp_path: Path) -> None:
+    assert load("run").main(["smoke=1", f"out={tmp_path}"]) == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert {"fitting", "labeling", "growth"} <= set(found["rows"]) and (tmp_path / "growth.svg").stat().st_size > 1000
+    assert all(row["ours"] is None or row["ours"] > 0 or row["note"] for rows in found["rows"].values() for row in rows)
+    assert found["machine"]["versions"]["torch"] and found["machine"]["loads"]

@@ -108,3 +108,19 @@ def test_boxes_are_flattened_and_discretes_one_hot() -> None:
     assert encode(discrete, np.zeros(0, np.int64)).shape == (0, 3)
     with pytest.raises(InvalidArgument, match="Box or Discrete"):
         encoded_size(gym.spaces.MultiBinary(2))
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_a_loop_over_members_is_the_batched_product(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = EnsembleMLP(3, 4, (16, 8), activation, torch.Generator().manual_seed(0))
+    inputs, found = torch.randn(50, 4, generator=torch.Generator().manual_seed(1)), []
+    for threshold in (1, 10**9):
+        monkeypatch.setattr("preflab.networks._LOOPED_FLOATS", threshold)
+        network.zero_grad()
+        outputs = network(inputs)
+        torch.autograd.backward((outputs * torch.linspace(-1, 1, 50)).sum())
+        gradients = [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
+        found.append([outputs.detach(), *gradients])
+    assert len(found[0]) == 7
+    for looped, batched in zip(*found, strict=True):
+        torch.testing.assert_close(looped, batched, atol=1e-6, rtol=1e-5)

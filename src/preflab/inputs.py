@@ -5,7 +5,7 @@ Images stay uint8 until the network reads a minibatch of them: as floats they wo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ import torch
 
 from preflab.errors import InvalidArgument
 from preflab.observations import image_shape, is_channels_first, is_image, parts_of
-from preflab.types import AnyArray
+from preflab.types import AnyArray, IntArray
 
 _MOST_ROWS = 16_384  # in one forward pass: bounds memory at K · 16,384 · widest layer floats
 _MOST_PIXELS = 4_194_304  # the same where there are images: their first layer has about as many numbers as they have
@@ -49,6 +49,30 @@ class StepInputs:
 Inputs: TypeAlias = torch.Tensor | StepInputs
 
 
+class LazyInputs:
+    """Inputs of B steps that are too many to keep: made when they are read, and forgotten."""
+
+    def __init__(self, n_rows: int, make: Callable[[IntArray], Inputs], most_rows: int = _MOST_ROWS) -> None:
+        """Takes what makes (b, n) inputs of rows (b,), of which never more than `most_rows` are read in one part."""
+        self._n_rows, self._make, self.most_rows = n_rows, make, most_rows
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def __getitem__(self, rows: torch.Tensor | slice) -> Inputs:
+        numbers = np.arange(self._n_rows)[rows] if isinstance(rows, slice) else rows.numpy()
+        return self._make(numbers.astype(np.int64))
+
+    def then(self, function: Callable[[Inputs], Inputs]) -> LazyInputs:
+        """Returns these inputs with `function` applied whenever they are read."""
+        return LazyInputs(self._n_rows, lambda rows: function(self._make(rows)), self.most_rows)
+
+
+def in_memory(inputs: Inputs | LazyInputs) -> Inputs:
+    """Returns `inputs` in memory."""
+    return inputs[:] if isinstance(inputs, LazyInputs) else inputs
+
+
 def vectors_of(inputs: Inputs) -> torch.Tensor:
     """Returns the numbers of `inputs`, (B, n)."""
     return inputs.vectors if isinstance(inputs, StepInputs) else inputs
@@ -59,12 +83,20 @@ def with_vectors(inputs: Inputs, vectors: torch.Tensor) -> Inputs:
     return StepInputs(vectors, inputs.images) if isinstance(inputs, StepInputs) else vectors
 
 
-def in_parts(inputs: Inputs) -> Sequence[Inputs]:
+def in_parts(inputs: Inputs | LazyInputs) -> Iterable[Inputs]:
     """Returns `inputs` in order, in parts that one forward pass takes: 16,384 rows, or 4 million pixels."""
+    if isinstance(inputs, LazyInputs):
+        size = inputs.most_rows
+        return (inputs[first : first + size] for first in range(0, max(1, len(inputs)), size))
     if not isinstance(inputs, StepInputs):
         return torch.split(inputs, _MOST_ROWS)
-    rows = max(1, min(_MOST_ROWS, _MOST_PIXELS // max(1, sum(image[0].numel() for image in inputs.images if len(image)))))
+    rows = rows_of(sum(image[0].numel() for image in inputs.images if len(image)))
     return [inputs[first : first + rows] for first in range(0, max(1, len(inputs)), rows)]
+
+
+def rows_of(n_pixels: int) -> int:
+    """Returns how many steps, each with so many pixels, one forward pass takes."""
+    return max(1, min(_MOST_ROWS, _MOST_PIXELS // max(1, n_pixels)))
 
 
 def image_shapes(space: gym.Space[Any]) -> list[tuple[int, int, int]]:

@@ -52,9 +52,13 @@ class Judgment(abc.ABC):
 
     Attributes:
         needs_sim_states: whether `values` reads the simulator states at both ends of a segment.
+        needs_observations: whether `values` reads observations or actions; where not, they need not be gathered.
+        needs_factors: whether `values` reads factors; the same.
     """
 
     needs_sim_states: bool = False
+    needs_observations: bool = True
+    needs_factors: bool = True
 
     @abc.abstractmethod
     def values(self, scored: ScoredSegments) -> FloatArray:

@@ -18,7 +18,21 @@ from preflab.observations import is_image, parts_of
 from preflab.types import AnyArray, FloatArray
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
+_IN_PLACE = {"tanh": torch.tanh_, "relu": torch.relu_}
 BLOCK = 64  # see in_blocks
+_LOOPED_FLOATS = 2**17  # see is_looped
+
+
+def is_looped(n_members: int, n_rows: int, width: int, device: str) -> bool:
+    """Returns whether members are computed one after another instead of in batched products: what measured faster.
+
+    On a CPU one member's activations fit its cache where those of all do not; a loop's overhead counts where they are few
+    (B · width below 2^17: one core, torch 2.13, widths 32 to 256, 1 to 5 members, 16 to 16,384 rows).
+
+    >>> is_looped(5, 6400, 256, "cpu"), is_looped(5, 16, 256, "cpu"), is_looped(5, 6400, 256, "cuda")
+    (True, False, False)
+    """
+    return device == "cpu" and n_members > 1 and n_rows * width >= _LOOPED_FLOATS
 
 
 def encoded_size(space: gym.Space[Any]) -> int:
@@ -128,13 +142,28 @@ class EnsembleMLP(EnsembleModule):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns (K, B) outputs for inputs (B, n) shared by all members, or (K, B, n) with a batch each."""
+        widest = max(weight.shape[2] for weight in self.weights)
+        if inputs.dim() == 2 and is_looped(self.n_members, len(inputs), widest, inputs.device.type):
+            return self._looped(inputs)
         hidden = inputs.expand(self.n_members, *inputs.shape) if inputs.dim() == 2 else inputs
-        act = ACTIVATIONS[self.activation]
+        act = _IN_PLACE[self.activation]  # autograd needs what an activation returns, not what it was given
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
             hidden = act(hidden) if i < last else hidden
         return hidden.squeeze(-1)
+
+    def _looped(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns `forward` of (B, n) inputs, one member after another."""
+        act = _IN_PLACE[self.activation]
+        layers = [(weight.unbind(0), bias.unbind(0)) for weight, bias in zip(self.weights, self.biases, strict=True)]
+        outputs = []
+        for k in range(self.n_members):
+            hidden = inputs
+            for weights, biases in layers[:-1]:
+                hidden = act(torch.addmm(biases[k], hidden, weights[k]))
+            outputs.append(torch.addmm(layers[-1][1][k], hidden, layers[-1][0][k]).squeeze(-1))
+        return torch.stack(outputs)
 
 
 def _orthogonal(fan_in: int, fan_out: int, gain: float, generator: torch.Generator | None) -> torch.Tensor:

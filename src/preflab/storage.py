@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from preflab.errors import DamagedFile
+from preflab.types import TrajectoryStore
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -84,6 +85,26 @@ def load_arrays(path: Path) -> Arrays:
         raise
     except Exception as error:
         raise DamagedFile(path, error) from error
+
+
+def save_store(folder: Path, store: TrajectoryStore) -> None:
+    """Writes a store's arrays as one npy file each into `folder`, which must not exist."""
+    def write(temporary: Path) -> None:
+        for name, array in store.arrays().items():
+            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+
+    write_directory_atomically(folder, write)
+
+
+def open_store(folder: Path) -> TrajectoryStore:
+    """Returns the store that `save_store` wrote, its observations and actions left on disk and read where they are gathered."""
+    try:
+        arrays = {name: np.load(folder / f"{name}.npy", "r", allow_pickle=False) for name in TrajectoryStore().arrays()}
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise DamagedFile(folder, error) from error
+    return TrajectoryStore.from_arrays(arrays)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:

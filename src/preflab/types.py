@@ -240,13 +240,17 @@ class TrajectoryStore:
     def __init__(self, trajectories: Sequence[Trajectory] = ()) -> None:
         """Stores `trajectories` in the given order."""
         lengths = np.array([len(trajectory) for trajectory in trajectories], dtype=np.int64)
-        self.lengths: IntArray = lengths
-        self.terminated: BoolArray = np.array([trajectory.terminated for trajectory in trajectories], dtype=np.bool_)
-        self.observations: AnyArray = _concatenate([trajectory.observations for trajectory in trajectories])
-        self.actions: AnyArray = _concatenate([trajectory.actions for trajectory in trajectories])
+        terminated = np.array([trajectory.terminated for trajectory in trajectories], dtype=np.bool_)
+        observations = _concatenate([trajectory.observations for trajectory in trajectories])
+        self._hold(observations, _concatenate([trajectory.actions for trajectory in trajectories]), lengths, terminated)
+
+    def _hold(self, observations: AnyArray, actions: AnyArray, lengths: IntArray, terminated: BoolArray) -> None:
+        """Takes the arrays as they are, without a copy: they may lie on disk."""
+        self.lengths: IntArray = read_only(lengths)
+        self.terminated: BoolArray = read_only(terminated)
+        self.observations: AnyArray = read_only(observations)
+        self.actions: AnyArray = read_only(actions)
         self._first_step = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        for array in (self.lengths, self.terminated, self.observations, self.actions):
-            array.flags.writeable = False
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -276,25 +280,64 @@ class TrajectoryStore:
         start = np.arange(last.sum(), dtype=np.int64) - np.repeat(np.cumsum(last) - last, last)
         return SegmentIndex(trajectory, start, length)
 
-    def gather(self, index: SegmentIndex) -> Segments:
-        """Returns the segments named by `index`, padded with absorbing steps after a true termination."""
+    def distinct(self, *parts: SegmentIndex) -> tuple[SegmentIndex, list[IntArray]]:
+        """Returns the segments that `parts` name, each once and in the order of the store, and where each of them went.
+
+        `parts[i]` is the first result at rows `second result[i]`. Linear in segments, or n log n where the store is far larger.
+
+        Raises:
+            InvalidArgument: lengths differ, or a segment does not start inside its trajectory.
+        """
+        index = SegmentIndex.concatenate(parts)
+        self._steps(SegmentIndex(index.trajectory, index.start, 1))
+        keys, rows = distinct_numbers(self._first_step[index.trajectory] + index.start, self.n_steps)
+        splits = np.cumsum([len(part) for part in parts])[:-1]
+        return self._starting_at(keys, index.length), np.split(rows, splits)
+
+    def distinct_steps(self, index: SegmentIndex) -> tuple[SegmentIndex, IntArray, BoolArray]:
+        """Returns the steps of (N,) segments, each once as a segment of length 1, (N, L) rows into these, and which are real.
+
+        Padding is given the last real step.
+        """
+        steps, is_padding, _ = self._steps(index)
+        keys, rows = distinct_numbers(steps, self.n_steps)
+        return self._starting_at(keys, 1), rows, ~is_padding
+
+    def _starting_at(self, steps: IntArray, length: int) -> SegmentIndex:
+        """Returns the segments that start at these rows of per-step arrays, ascending."""
+        trajectory = np.searchsorted(self._first_step, steps, side="right") - 1
+        return SegmentIndex(trajectory, steps - self._first_step[trajectory], length)
+
+    def gather(self, index: SegmentIndex, has_observations: bool = True) -> Segments:
+        """Returns the segments named by `index`, padded with absorbing steps after a true termination.
+
+        Without `has_observations`, observations are (N, L + 1, 0) and actions (N, L, 0): for those who only look at what
+        happened when.
+        """
+        return self._gathered(index, has_observations)[0]
+
+    def _gathered(self, index: SegmentIndex, has_observations: bool) -> tuple[Segments, IntArray]:
+        """Returns the segments, and (N, L) rows into per-step arrays."""
         steps, absorbing, cut = self._steps(index)
         if np.any(cut):
             rule = "must not run past a trajectory that was cut by its time limit"
             raise InvalidArgument("index", rule, f"{int(cut.any(1).sum())} segments that do", "starts 0…T − L")
         offsets = index.start[:, None] + np.arange(index.length + 1)
         end = self.lengths[index.trajectory][:, None]
-        rows = self._first_step[index.trajectory][:, None] + index.trajectory[:, None] + np.minimum(offsets, end)
-        actions = self.actions[steps]
-        actions[absorbing] = 0
+        if has_observations:
+            rows = self._first_step[index.trajectory][:, None] + index.trajectory[:, None] + np.minimum(offsets, end)
+            observations, actions = np.asarray(self.observations[rows]), np.asarray(self.actions[steps])
+            actions[absorbing] = 0
+        else:
+            observations, actions = np.zeros((*offsets.shape, 0), np.float32), np.zeros((*steps.shape, 0), np.float32)
         is_last = offsets[:, :-1] == end - 1
         return Segments(
-            observations=self.observations[rows],
+            observations=observations,
             actions=actions,
             valid=~absorbing,
             absorbing=absorbing,
             terminated=is_last & self.terminated[index.trajectory][:, None],
-        )
+        ), steps
 
     def _steps(self, index: SegmentIndex) -> tuple[IntArray, BoolArray, BoolArray]:
         """Returns (N, L) rows into per-step arrays, which of them are padding, and which padding is not allowed."""
@@ -318,17 +361,22 @@ class TrajectoryStore:
 
     @staticmethod
     def from_arrays(arrays: dict[str, AnyArray]) -> "TrajectoryStore":
-        """Rebuilds a store from `arrays()`."""
-        lengths, terminated = arrays["lengths"], arrays["terminated"]
-        ends = np.cumsum(lengths)
-        return TrajectoryStore([
-            Trajectory(
-                arrays["observations"][end - length + i : end + i + 1],
-                arrays["actions"][end - length : end],
-                bool(is_terminal),
-            )
-            for i, (end, length, is_terminal) in enumerate(zip(ends, lengths, terminated, strict=True))
-        ])
+        """Rebuilds a store from `arrays()`, which it does not copy: a memory-mapped array stays on disk.
+
+        Raises:
+            InvalidArgument: the arrays are not of as many steps as `lengths` says.
+        """
+        lengths, n_steps = np.asarray(arrays["lengths"], dtype=np.int64), int(arrays["lengths"].sum())
+        terminated = np.asarray(arrays["terminated"], dtype=np.bool_)
+        if len(lengths) and lengths.min() < 1:
+            raise InvalidArgument("lengths", "must be at least 1", lengths.min())
+        wanted = {"observations": n_steps + len(lengths), "actions": n_steps, "terminated": len(lengths)}
+        for name, n in wanted.items():
+            if len(arrays[name]) != n:
+                raise InvalidArgument(name, f"must have {n} entries for the lengths given", len(arrays[name]))
+        store = TrajectoryStore()
+        store._hold(arrays["observations"], arrays["actions"], lengths, terminated)
+        return store
 
 
 class ScoredStore:
@@ -359,17 +407,21 @@ class ScoredStore:
         """Returns a store with `trajectories` appended; existing indices stay valid."""
         return ScoredStore([*(self[i] for i in range(len(self))), *trajectories])
 
-    def gather(self, index: SegmentIndex, states: str = "all") -> ScoredSegments:
+    def gather(
+        self, index: SegmentIndex, states: str = "all", has_observations: bool = True, has_factors: bool = True
+    ) -> ScoredSegments:
         """Returns the scored segments named by `index`; padded steps have reward 0 and factors 0.
 
-        Simulator states, if there are any, come with "all" steps, with both "ends" only (they are large), or "none".
+        Simulator states, if there are any, come with "all" steps, with both "ends" only (they are large), or "none". Without
+        `has_observations` there are none, nor actions, inside the segments (see `TrajectoryStore.gather`); without
+        `has_factors`, factors are (N, L, 0).
         """
         if states not in ("all", "ends", "none"):
             raise InvalidArgument("states", "is not known", states, "all, ends, none")
-        segments = self.store.gather(index)
-        steps, _, _ = self.store._steps(index)
-        rewards = np.where(segments.absorbing, 0.0, self.gold_rewards[steps])
-        factors = np.where(segments.absorbing[..., None], 0.0, self.factors[steps])
+        segments, steps = self.store._gathered(index, has_observations)
+        rewards = np.asarray(self.gold_rewards[steps])
+        factors = np.asarray(self.factors[steps]) if has_factors else np.zeros((*steps.shape, 0))
+        rewards[segments.absorbing], factors[segments.absorbing] = 0.0, 0.0
         if self.sim_states is None or states == "none":
             return ScoredSegments(segments, rewards, factors)
         offsets = index.start[:, None] + (np.arange(index.length + 1) if states == "all" else np.array([0, index.length]))
@@ -391,16 +443,18 @@ class ScoredStore:
 
     @staticmethod
     def from_arrays(arrays: dict[str, AnyArray]) -> "ScoredStore":
-        """Rebuilds a store from `arrays()`."""
-        store, states = TrajectoryStore.from_arrays(arrays), arrays.get("sim_states")
-        scored = []
-        for i in range(len(store)):
-            first, last = store._first_step[i], store._first_step[i + 1]
-            state = None if states is None else states[first + i : last + i + 1]
-            scored.append(
-                ScoredTrajectory(store[i], arrays["gold_rewards"][first:last], arrays["factors"][first:last], state)
-            )
-        return ScoredStore(scored)
+        """Rebuilds a store from `arrays()`, which it does not copy."""
+        scored = ScoredStore()
+        scored.store = TrajectoryStore.from_arrays(arrays)
+        states = arrays.get("sim_states")
+        wanted = {"gold_rewards": scored.store.n_steps, "factors": scored.store.n_steps}
+        for name, n in wanted.items():
+            if len(arrays[name]) != n:
+                raise InvalidArgument(name, f"must have {n} entries for the lengths given", len(arrays[name]))
+        scored.gold_rewards = read_only(np.asarray(arrays["gold_rewards"], dtype=np.float64))
+        scored.factors = read_only(np.asarray(arrays["factors"], dtype=np.float64))
+        scored.sim_states = None if states is None else read_only(states)
+        return scored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -498,6 +552,26 @@ class Comparisons:
             SegmentIndex(arrays["second_trajectory"], arrays["second_start"], length),
             *(arrays[name] for name in ("choice", "annotator", "round", "weight", "query_id")),
         )
+
+
+def distinct_numbers(numbers: IntArray, n: int) -> tuple[IntArray, IntArray]:
+    """Returns the distinct ones of `numbers`, ascending, and which of these each is, in the shape of `numbers`.
+
+    Marks them in an array of all numbers below `n`, which is linear, unless that would be far longer than `numbers`.
+
+    Args:
+        numbers: any shape, each in 0…n − 1.
+        n: one more than the largest number there may be.
+
+    >>> [array.tolist() for array in distinct_numbers(np.array([7, 3, 7]), 10)]
+    [[3, 7], [1, 0, 1]]
+    """
+    if n > 16 * numbers.size:
+        found, rows = np.unique(numbers, return_inverse=True)
+        return found.astype(np.int64), rows.reshape(numbers.shape).astype(np.int64)
+    is_there = np.zeros(n, dtype=np.bool_)
+    is_there[numbers] = True
+    return np.flatnonzero(is_there), (np.cumsum(is_there) - 1)[numbers]
 
 
 def _range(numbers: IntArray) -> str:
