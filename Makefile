@@ -72,7 +72,8 @@ bench: $(STAMP) $(BENCH_PEERS) ## Times everything beside its peers and writes b
 # imitation needs the Gymnasium and Stable-Baselines3 of its day, so it has an environment of its own; without it, its rows say so.
 .venv-imitation/.installed: | $(STAMP)
 	@rm -rf .venv-imitation; $(PY) -m venv .venv-imitation && \
-	  .venv-imitation/bin/python -m pip install --quiet -c benchmarks/constraints-imitation.txt torch imitation && touch $@ || \
+	  .venv-imitation/bin/python -m pip install --quiet -c benchmarks/constraints-imitation.txt torch imitation && touch $@ && \
+	  { .venv-imitation/bin/python -m pip install --quiet envpool || echo "EnvPool could not be installed: its rows will say so."; } || \
 	  echo "imitation could not be installed: its rows will say so."
 
 check: $(STAMP) ## Lints with ruff and type-checks with mypy --strict.

@@ -2,6 +2,7 @@
 
     fit <n_obs> <n_act> <width> <n_pairs>     one epoch at imitation's defaults (fragment 100, batch 32), pairs/s
     label <n_obs> <n_act> <length> <n_pairs>  SyntheticGatherer on fragments that were cut before, pairs/s
+    envpool <id> <n_envs> <n_threads> <n_steps>  random steps of EnvPool's, where it is installed, env steps/s
     versions                                  json
 
 `make bench` makes that Python; nothing of preflab is imported here.
@@ -14,7 +15,7 @@ import os
 import sys
 import time
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import gymnasium as gym
@@ -66,6 +67,35 @@ def label(n_obs: int, n_act: int, length: int, n_pairs: int) -> float:
     return n_pairs / (time.perf_counter() - started)
 
 
+@cache
+def pool(name: str, n_envs: int, n_threads: int) -> Any:
+    """Returns reset environments of EnvPool."""
+    import envpool
+
+    made = envpool.make_gymnasium(name, num_envs=n_envs, num_threads=n_threads)
+    made.reset()
+    return made
+
+
+def envpool(name: str, n_envs: str, n_threads: str, n_steps: str) -> float:
+    """Returns env steps/s under random actions."""
+    made = pool(name, int(n_envs), int(n_threads))
+    space = made.action_space
+    actions = np.random.default_rng(0).uniform(space.low, space.high, (int(n_steps), int(n_envs), *space.shape))
+    started = time.perf_counter()
+    for each in actions:
+        made.step(each)
+    return int(n_steps) * int(n_envs) / (time.perf_counter() - started)
+
+
+def installed(name: str) -> str:
+    """Returns the version of a package, or nothing."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
 def main() -> None:
     """Answers each line of standard input."""
     torch.set_num_threads(1)
@@ -74,8 +104,10 @@ def main() -> None:
     for line in sys.stdin:
         task, *words = line.split()
         if task == "versions":
-            names = ("imitation", "stable-baselines3", "gymnasium", "torch", "numpy")
-            found: Any = {name: version(name) for name in names}
+            names = ("imitation", "stable-baselines3", "gymnasium", "torch", "numpy", "envpool")
+            found: Any = {name: installed(name) for name in names}
+        elif task == "envpool":
+            found = envpool(*words)
         else:
             found = {"fit": fit, "label": label}[task](*map(int, words))
         print(json.dumps(found), file=out, flush=True)

@@ -1,48 +1,35 @@
-"""How fast are eight copies of a MuJoCo task, native, beside SB3's DummyVecEnv and Gymnasium's SyncVectorEnv of eight?
+"""How fast are eight copies of a MuJoCo task, native, beside SB3's DummyVecEnv, Gymnasium's SyncVectorEnv and EnvPool of eight?
 
-    python benchmarks/physics.py
-    python benchmarks/physics.py tasks=mujoco-humanoid threads=1,2,4 steps=1000 repeats=9
+Run by itself: PYTHONPATH=benchmarks python benchmarks/physics.py
 
-Each figure is paired: peer, ours, peer again, one right after the other with the same random actions, and the ratio is ours
-over the mean of both; the median over repeats is printed with its range. Everybody is paid, counts time and resets by
+Figures are paired: ours, the peer, ours again, with the same random actions. Everybody is paid, counts time and resets by
 itself, as training does: ours is `make_vec(…, reveal_gold=True)`, the peers are `gymnasium.make(id)` as it comes (time limit,
-order and passive checks), without Monitor. Every process but this one should be quiet: the load average is printed.
+order and passive checks), without Monitor. EnvPool lives in imitation's environment, with one thread where ours has one.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import mujoco
 import numpy as np
+from measuring import Row, Speed, compared, imitation
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from preflab import envs
-from preflab.errors import InvalidArgument, PreflabError, UnknownName
 from preflab.types import AnyArray
 
-DEFAULTS = {
-    "tasks": "mujoco-halfcheetah,mujoco-humanoid,mujoco-hopper", "threads": "1,2", "peers": "DummyVecEnv,SyncVectorEnv",
-    "envs": "8", "steps": "400", "repeats": "7", "seed": "0",
-}
 Step = Callable[[AnyArray], Any]
-Row = dict[str, str | float]
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much is measured: `n_envs` copies, `n_steps` of all of them a block, `n_repeats` of peer-ours-peer."""
-
-    n_envs: int
-    n_steps: int
-    n_repeats: int
-    seed: int
+TARGETS = {  # of native copies beside DummyVecEnv, by task and threads
+    ("mujoco-halfcheetah", 1): "≥ 1.3", ("mujoco-humanoid", 1): "≥ 1.05",
+    ("mujoco-halfcheetah", 2): "≥ 2.7", ("mujoco-humanoid", 2): "≥ 1.8",
+}
+TASKS = ("mujoco-halfcheetah", "mujoco-humanoid", "mujoco-hopper")
+N_ENVS = 8
 
 
 def gymnasium_id(name: str) -> str:
@@ -50,113 +37,75 @@ def gymnasium_id(name: str) -> str:
     return envs.task(name).source.split()[1].rstrip(",")
 
 
-def ours(name: str, n_threads: int, effort: Effort) -> Step:
+def ours(name: str, n_threads: int) -> Step:
     """Returns the step of reset native copies that pay gold."""
     form = envs.task(name).forms[-1]  # the terminating one, which is Gymnasium's, or the only one
-    venv = envs.make_vec(name, form, effort.n_envs, effort.seed, n_threads, reveal_gold=True)
+    venv = envs.make_vec(name, form, N_ENVS, 0, n_threads, reveal_gold=True)
     venv.reset()
     return venv.step
 
 
-def peer(kind: str, name: str, effort: Effort) -> Step:
+def peer(kind: str, name: str) -> Step:
     """Returns the step of a reset peer."""
-    makers = [lambda: gym.make(gymnasium_id(name))] * effort.n_envs
+    makers = [lambda: gym.make(gymnasium_id(name))] * N_ENVS
     if kind == "DummyVecEnv":
         dummy = DummyVecEnv(makers)
-        dummy.seed(effort.seed)
+        dummy.seed(0)
         dummy.reset()
         return dummy.step
     sync = gym.vector.SyncVectorEnv(makers)
-    sync.reset(seed=effort.seed)
+    sync.reset(seed=0)
     return sync.step
 
 
-def speed(step: Step, actions: AnyArray) -> float:
-    """Returns environment steps a second over `actions`, (T, n, nu)."""
-    started = time.perf_counter()
-    for each in actions:
-        step(each)
-    n_steps, n_envs = actions.shape[:2]
-    return float(n_steps * n_envs / (time.perf_counter() - started))
-
-
-def compared(name: str, kind: str, n_threads: int, effort: Effort) -> Row:
-    """Returns one line: medians of both speeds, the median ratio and its range."""
-    mine, other = ours(name, n_threads, effort), peer(kind, name, effort)
+def stepped(step: Step, name: str, n_steps: int) -> Speed:
+    """Returns what takes `n_steps` random steps of all copies; environment steps a second."""
     space = envs.make(name).action_space
     assert isinstance(space, gym.spaces.Box)
-    rng = np.random.default_rng(effort.seed)
-    figures = []
-    for repeat in range(-1, effort.n_repeats):  # the first warms up
-        drawn = rng.uniform(space.low, space.high, (effort.n_steps, effort.n_envs, *space.shape)).astype(np.float32)
-        before, between, after = speed(other, drawn), speed(mine, drawn), speed(other, drawn)
-        if repeat >= 0:
-            figures.append((between, (before + after) / 2))
-    array = np.array(figures)
-    ratios = array[:, 0] / array[:, 1]
-    n, threads = effort.n_envs, f"{n_threads} thread{'s' if n_threads > 1 else ''}"
-    return {
-        "line": f"{gymnasium_id(name)} x {n}, {threads}, beside {kind}({n})", "ours": float(np.median(array[:, 0])),
-        "peer": float(np.median(array[:, 1])), "ratio": float(np.median(ratios)), "low": float(ratios.min()),
-        "high": float(ratios.max()), "unit": "env steps/s",
-    }
+    size = (n_steps, N_ENVS, *space.shape)
+    actions = np.random.default_rng(0).uniform(space.low, space.high, size).astype(np.float32)
+
+    def work() -> float:
+        started = time.perf_counter()
+        for each in actions:
+            step(each)
+        return n_steps * N_ENVS / (time.perf_counter() - started)
+
+    return work
 
 
-def rows(words: Sequence[str] = ()) -> list[Row]:
-    """Returns one row per task, peer and number of threads, measured as `words` (name=value) say.
-
-    Raises:
-        UnknownName: a name is none of `DEFAULTS`, a task or a peer is not known.
-        InvalidArgument: a number is not one, or less than 1.
-    """
-    given = dict(DEFAULTS)
-    for word in words:
-        name, _, said = word.partition("=")
-        if name not in given:
-            raise UnknownName("argument", name, given)
-        given[name] = said
-    peers, tasks = given["peers"].split(","), given["tasks"].split(",")
-    known = [name for name in envs.TASKS if name.startswith("mujoco-")]
-    for said, valid in (*((each, known) for each in tasks), *((each, ["DummyVecEnv", "SyncVectorEnv"]) for each in peers)):
-        if said not in valid:
-            raise UnknownName("argument", said, valid)
-    n_envs, n_steps, n_repeats = (_number(name, given[name]) for name in ("envs", "steps", "repeats"))
-    effort = Effort(n_envs, n_steps, n_repeats, int(given["seed"]))
-    threads = [_number("threads", each) for each in given["threads"].split(",")]
+def main(is_smoke: bool = False) -> list[Row]:
+    """Returns one row per task, peer and number of threads."""
+    n_steps, n_turns, tasks = (5, 1, TASKS[:1]) if is_smoke else (400, 7, TASKS)
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda text: None)  # Gymnasium's old model files: remarks would go into ./MUJOCO_LOG.TXT
+    rows = []
     try:
-        return [compared(name, kind, n, effort) for name in tasks for kind in peers for n in threads]
+        with warnings.catch_warnings(), imitation(is_smoke) as other:
+            warnings.simplefilter("ignore")
+            for name in tasks:
+                for n_threads in (1, 2):
+                    own = stepped(ours(name, n_threads), name, n_steps)
+                    line = f"{gymnasium_id(name)} x {N_ENVS}, {n_threads} thread{'s' * (n_threads > 1)}"
+                    for kind in ("DummyVecEnv", "SyncVectorEnv"):
+                        target = TARGETS.get((name, n_threads), "") if kind == "DummyVecEnv" else ""
+                        rows.append(compared(
+                            f"{line}, beside {kind}", own, stepped(peer(kind, name), name, n_steps), n_turns, "env steps/s", target
+                        ))
+                    rows.append(_beside_envpool(line, own, other, f"{gymnasium_id(name)} {N_ENVS} {n_threads} {n_steps}", n_turns))
     finally:
         mujoco.set_mju_user_warning(before)
+    return rows
 
 
-def _number(name: str, said: str) -> int:
-    if not said.isdecimal() or int(said) < 1:
-        raise InvalidArgument(name, "must be a whole number, at least 1", said)
-    return int(said)
-
-
-def main(words: Sequence[str] = ()) -> int:
-    """Prints what `rows` returns, and how busy the machine was; returns the exit status."""
-    print(_load("before"))
-    try:
-        found = rows(words)
-    except PreflabError as error:
-        print(f"{__doc__}\n{error}", file=sys.stderr)
-        return 2
-    width = max(len(str(row["line"])) for row in found)
-    print(f"{'':{width}}{'ours':>9}{'peer':>9}  ratio (range)      {found[0]['unit']}")
-    for row in found:
-        ratio = f"{row['ratio']:.2f} ({row['low']:.2f}-{row['high']:.2f})"
-        print(f"{row['line']:{width}}{row['ours']:>9.0f}{row['peer']:>9.0f}  {ratio}")
-    print(_load("after"))
-    return 0
-
-
-def _load(when: str) -> str:
-    return f"load average {when}: {', '.join(f'{each:.2f}' for each in os.getloadavg())} on {os.cpu_count()} cores"
+def _beside_envpool(line: str, own: Speed, other: Any, task: str, n_turns: int) -> Row:
+    line = f"{line}, beside EnvPool"
+    missing = other if isinstance(other, str) else "" if other.versions.get("envpool") else "EnvPool: not installed"
+    if missing:
+        return Row(line, own(), None, None, None, None, "env steps/s", note=missing)
+    return compared(line, own, lambda: float(other.ask(f"envpool {task}")), n_turns, "env steps/s")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    for found in main():
+        print(found, found.met)
