@@ -124,7 +124,7 @@ def test_inputs_with_images_are_indexed_and_normalized_like_a_tensor() -> None:
 
 def test_parts_cover_all_rows_and_are_small_where_images_are_large() -> None:
     inputs = StepInputs(torch.arange(300.0)[:, None], (torch.zeros(300, 3, 128, 128, dtype=torch.uint8),))
-    parts = in_parts(inputs)
+    parts = list(in_parts(inputs))
     assert [len(part) for part in parts] == [85, 85, 85, 45]
     assert torch.equal(torch.cat([vectors_of(part) for part in parts]), inputs.vectors)
-    assert len(in_parts(torch.zeros(0, 3))) == 1 and len(in_parts(inputs[:0])) == 1
+    assert len(list(in_parts(torch.zeros(0, 3)))) == 1 and len(list(in_parts(inputs[:0]))) == 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from preflab.errors import InvalidArgument, NotFitted, Refused, UnknownName
-from preflab.inputs import vectors_of
+from preflab.inputs import in_memory, vectors_of
 from preflab.interfaces import LearnerContext
 from preflab.networks import Normalizer
 from preflab.rewards import BradleyTerryLearner, EnsembleReward, FewComparisonsWarning, RewardSettings, build
@@ -115,7 +115,7 @@ def test_a_minibatch_is_the_same_whether_its_inputs_are_gathered_or_shared(
     assert many.inputs is batch.inputs
 
     def losses(minibatch: PairBatch) -> torch.Tensor:
-        return cross_entropies(segment_scores(vectors_of(minibatch.inputs).sum(1)[None] ** 2, minibatch), minibatch)
+        return cross_entropies(segment_scores(vectors_of(in_memory(minibatch.inputs)).sum(1)[None] ** 2, minibatch), minibatch)
 
     shared = replace(batch, rows=batch.rows[:, [3, 1]], real=batch.real[:, [3, 1]], p_first=batch.p_first[[3, 1]],
                      weight=batch.weight[[3, 1]])
