@@ -7,7 +7,7 @@ import pytest
 from stable_baselines3.common.vec_env import VecNormalize
 
 from preflab.agents import PPOAgent, ProxyVecEnv
-from preflab.agents.proxy import score
+from preflab.agents.proxy import FINAL_OBS, score
 from preflab.errors import InvalidArgument, Refused
 from preflab.types import Transitions
 
@@ -57,11 +57,11 @@ def test_observations_are_recorded_raw_inside_vecnormalize(tasks: Any) -> None:
     np.testing.assert_array_equal(proxy_env.take_rollout().next_obs, [[0, 1], [0, 2], [0, 3]])
 
 
-def test_infos_carry_nothing_but_what_sb3_needs(tasks: Any) -> None:
+def test_infos_carry_nothing_but_what_sb3_needs_and_the_final_observation(tasks: Any) -> None:
     env = ProxyVecEnv(tasks.make_vec("counter", tasks.poison)(1, 0), n_steps=3)
     env.reset()
     seen = [env.step(np.zeros((1, 1), dtype=np.float32))[3][0].keys() for _ in range(3)]
-    assert [set(keys) for keys in seen] == [set(), set(), {"terminal_observation", "TimeLimit.truncated"}]
+    assert [set(keys) for keys in seen] == [set(), set(), {"terminal_observation", "TimeLimit.truncated", FINAL_OBS}]
 
 
 def test_a_full_recording_refuses_more_and_a_step_before_reset_is_refused(tasks: Any) -> None:
