@@ -149,7 +149,7 @@ def machine() -> dict[str, Any]:
             found[name] = "not installed"
     return {
         "processor": processor(), "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "versions": found,
-        "command": " ".join(["python", *(word for word in sys.argv)]),
+        "command": " ".join(["python", "benchmarks/run.py", *(word for word in sys.argv[1:] if not word.startswith("out="))]),
     }
 
 

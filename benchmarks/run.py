@@ -2,7 +2,7 @@
 
     PYTHONPATH=benchmarks python benchmarks/run.py                 # whole, about ten minutes on an idle machine
     PYTHONPATH=benchmarks python benchmarks/run.py smoke=1 out=…   # tiny work, to see that everything runs
-    PYTHONPATH=benchmarks python benchmarks/run.py only=fitting,labeling
+    PYTHONPATH=benchmarks python benchmarks/run.py only=fitting,labeling   # the other topics' rows stay as they are
 
 Each topic is a file of this folder whose `main(is_smoke)` returns rows.
 """
@@ -90,9 +90,10 @@ def main(words: Sequence[str] | None = None) -> int:
         given[name] = value
     is_smoke, folder = given["smoke"] == "1", Path(given["out"])
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, list[Row]] = {}
-    loads: dict[str, tuple[str, str]] = {}
-    for topic in given["only"].split(","):
+    found, loads = earlier(folder / "results.json")
+    asked = given["only"].split(",")
+    found = {topic: found.get(topic, []) for topic in [*TOPICS, *asked] if topic in (*found, *asked)}  # in their order
+    for topic in asked:
         before, started = load(), time.perf_counter()
         found[topic] = rows_of(topic, is_smoke, folder)
         loads[topic] = (before, load())
@@ -103,6 +104,14 @@ def main(words: Sequence[str] | None = None) -> int:
     kept = {"machine": said, "rows": {topic: as_json(rows) for topic, rows in found.items()}}
     (folder / "results.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def earlier(path: Path) -> tuple[dict[str, list[Row]], dict[str, tuple[str, str]]]:
+    """Returns rows and loads of the topics that an earlier run left there, which a run of other topics keeps."""
+    if not path.is_file():
+        return {}, {}
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return {topic: [as_row(row) for row in rows] for topic, rows in kept["rows"].items()}, kept["machine"]["loads"]
 
 
 def peer_versions(is_smoke: bool) -> dict[str, str]:
