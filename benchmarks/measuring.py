@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PEER = ROOT / ".venv-imitation" / "bin" / "python"
-PACKAGES = ("preflab", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "envpool")
+PACKAGES = ("preflab", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3")
 Speed = Callable[[], float]  # does a piece of work and returns how many units a second that was
 
 

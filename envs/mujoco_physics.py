@@ -12,7 +12,7 @@ from preflab.types import FloatArray
 
 # mj_step ends by integrating, so derived fields lag one substep behind qpos. Where Gymnasium's next observation or
 # reward reads such a field, it is part of the state: recomputing it from qpos would give other numbers.
-LAGGING_FIELDS: dict[str, tuple[str, ...]] = {
+_LAGGING_FIELDS: dict[str, tuple[str, ...]] = {
     "Humanoid-v5": ("xipos", "cinert", "cvel", "qfrc_actuator", "cfrc_ext"),
     "Ant-v5": ("xpos", "cfrc_ext"),
     "Reacher-v5": ("xpos",),
@@ -47,7 +47,7 @@ class MujocoPhysics(Physics):
         self.env: Any = self._loaded(gymnasium_id, keywords)
         self._form = form
         self._keys = tuple(f"reward_{name}" for name in factor_names)
-        self.lagging = LAGGING_FIELDS.get(gymnasium_id, ())
+        self.lagging = _LAGGING_FIELDS.get(gymnasium_id, ())
         self.signature = int(mujoco.mjtState.mjSTATE_INTEGRATION)
         self.n_state = mujoco.mj_stateSize(self.env.model, self.signature)
         self.n_words = self.n_state + sum(getattr(self.env.data, name).size for name in self.lagging)

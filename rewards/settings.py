@@ -51,7 +51,8 @@ class RewardSettings:
         early_stopping: keeps, of each fit, the weights at which the comparisons a member did not train on are predicted
             best; needs data "bootstrap" or "folds".
         precision: of the products in a fit's gradient steps, "float32" or "bfloat16" (torch.autocast; weights, sums and the
-            reward itself stay float32). Three times faster at 256 × 256 on CPUs with AMX and on GPUs, and no gain at 64 × 64.
+            reward itself stay float32). Twice as fast at 256 × 256 on a CPU with AMX, 1.1 to 1.4 times at 64 × 64
+            (benchmarks/results.md); not measured on a GPU.
         memory_mb: encoded inputs of a fit that would take more megabytes are gathered from the pool, which may lie on disk
             (`preflab.storage.open_store`), for each minibatch: the same bits, slower. Regret in control always keeps them.
         warm_start: continues from the last fit's weights instead of fresh ones.

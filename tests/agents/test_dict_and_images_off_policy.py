@@ -95,24 +95,13 @@ def space(request: pytest.FixtureRequest) -> gym.Space[Any]:
 def test_the_envs_reward_as_the_proxy_gives_plain_sb3s_weights(tasks: Any, case: str) -> None:
     """Where observations are standardized no episode ends: SB3 keeps a rounded final observation, preflab the one shown."""
     algorithm, space, policy, is_normalized = PLAIN[case]
-    recorders: list[Any] = []
-
-    def wrapper(venv: Any) -> Any:
-        recorders.append(tasks.recorder(venv))
-        return recorders[-1]
-
-    class Recorded:
-        scores_only_new = True
-
-        def __call__(self, transitions: Transitions) -> npt.NDArray[np.float32]:
-            return np.asarray(recorders[-1].take(transitions))
-
+    own = tasks.own_reward()
     shows = {"n_actions": 0 if algorithm is SAC else 3, "n_steps": 100 if is_normalized else 5}
     changes: dict[str, Any] = {
         "path": f"stable_baselines3.{algorithm.__name__}", "shows": shows, "normalize_obs": is_normalized,
     }
-    agent = made(tasks, space, wrapper, **changes)
-    train(agent, 30, Recorded(), seed=3)
+    agent = made(tasks, space, own.wrap, **changes)
+    train(agent, 30, own, seed=3)
     env: VecEnv = tasks.vec_showing(space, **shows)(2, 3)
     if isinstance(space, gym.spaces.Dict) and is_normalized:
         env = VecNormalize(env, norm_reward=False, norm_obs_keys=["place"])

@@ -157,20 +157,9 @@ def test_a_final_observation_beyond_the_clip_of_standardized_ones_reaches_the_so
 
 def test_the_envs_reward_as_the_proxy_gives_plain_sb3s_weights(tasks: Any) -> None:
     """With float32 observations SAC through the proxy is plain SAC to the bit."""
-    recorders: list[Any] = []
-
-    def wrapper(venv: Any) -> Any:
-        recorders.append(tasks.recorder(venv))
-        return recorders[-1]
-
-    class Recorded:
-        scores_only_new = True
-
-        def __call__(self, transitions: Transitions) -> npt.NDArray[np.float32]:
-            return np.asarray(recorders[-1].take(transitions))
-
-    agent = made(tasks, "sac", wrapper)
-    train(agent, 40, Recorded(), seed=3)
+    own = tasks.own_reward()
+    agent = made(tasks, "sac", own.wrap)
+    train(agent, 40, own, seed=3)
     plain = SAC(
         "MlpPolicy", tasks.make_vec("pendulum")(2, 3), seed=3, device="cpu", learning_starts=12, batch_size=8, buffer_size=60,
         policy_kwargs={"net_arch": [8, 8], "activation_fn": torch.nn.ReLU}, learning_rate=3e-4,

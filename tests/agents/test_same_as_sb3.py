@@ -33,18 +33,11 @@ def plain_weights(tasks: Any, task: str, is_normalized: bool, final: float = 1.0
 
 def proxy_weights(tasks: Any, task: str, is_normalized: bool, final: float = 1.0) -> Weights:
     """Trains through the proxy on rewards recorded below it and returns the weights."""
-    recorders: list[Any] = []
-
-    def wrapper(venv: VecEnv) -> Any:
-        recorders.append(tasks.recorder(venv))
-        return recorders[-1]
-
+    own = tasks.own_reward()
     settings = tasks.settings(normalize_obs=is_normalized, learning_rate_final=final)
-    agent = PPOAgent(tasks.make_vec(task, wrapper), settings, seed=SEED)
+    agent = PPOAgent(tasks.make_vec(task, own.wrap), settings, seed=SEED)
     total = N_ROLLOUTS * 32
-    report = agent.train(
-        total, lambda transitions: recorders[-1].take(transitions), seed=SEED, steps_done=0, steps_total=total
-    )
+    report = agent.train(total, own, seed=SEED, steps_done=0, steps_total=total)
     assert report.n_episodes >= 2
     return {name.removeprefix("policy."): value for name, value in agent.state().items() if name.startswith("policy.")}
 

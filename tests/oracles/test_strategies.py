@@ -133,29 +133,36 @@ def test_more_pairs_than_fit_in_one_chunk_are_all_looked_at(
     assert len(i) > 256 and chosen == pytest.approx(spread.max())
 
 
+def nearest_of_others(store: TrajectoryStore, candidates: SegmentIndex) -> dict[tuple[int, int], tuple[int, int]]:
+    """Returns, by brute force, the segment of another trajectory that begins most like each."""
+    value, found = store.gather(candidates).observations[:, 0], {}
+    for i, name in enumerate(names(candidates)):
+        gaps = np.where(candidates.trajectory == name[0], np.inf, np.abs(value - value[i]))
+        found[name] = names(candidates)[int(gaps.argmin())]
+    return found
+
+
 def test_similar_start_pairs_each_segment_with_the_nearest_of_other_trajectories(
     store: TrajectoryStore, candidates: SegmentIndex, rng: np.random.Generator
 ) -> None:
     first, second = SimilarStartStrategy(10_000).choose(store, candidates, 20, None, rng)  # sees every other segment
-    value = store.gather(candidates).observations[:, 0]
-    nearest = {}
-    for i, name in enumerate(names(candidates)):
-        gaps = np.where(candidates.trajectory == name[0], np.inf, np.abs(value - value[i]))
-        nearest[name] = names(candidates)[int(gaps.argmin())]
+    nearest = nearest_of_others(store, candidates)
     pairs = list(zip(names(first), names(second), strict=True))
     assert all(nearest[a] == b or nearest[b] == a for a, b in pairs)
     assert all(a[0] != b[0] for a, b in pairs)
 
 
-def test_similar_start_draws_both_sides_in_either_order(store: TrajectoryStore, candidates: SegmentIndex) -> None:
-    # The first side is drawn uniformly, the second leans to the middle; swapped half the time, neither is ever the drawn one.
-    # 30 draws of 20 pairs: which side lies farther out is a fair coin, 600 tosses within 5 standard deviations (61) of 300.
-    n_farther = 0
+def test_similar_start_shows_the_segment_it_drew_first_and_second_equally_often(
+    store: TrajectoryStore, candidates: SegmentIndex
+) -> None:
+    # Where nearness is not mutual, the order tells who was drawn: a fair coin, within 5 standard deviations of the half.
+    nearest, n_first, n = nearest_of_others(store, candidates), 0, 0
     for seed in range(30):
-        first, second = SimilarStartStrategy(50).choose(store, candidates, 20, None, np.random.default_rng(seed))
-        sides = [np.abs(store.gather(side).observations[:, 0]) for side in (first, second)]
-        n_farther += int((sides[0] > sides[1]).sum())
-    assert abs(n_farther - 300) < 61
+        sides = SimilarStartStrategy(2_000).choose(store, candidates, 20, None, np.random.default_rng(seed))
+        for a, b in zip(*map(names, sides), strict=True):
+            is_mutual = nearest[a] == b and nearest[b] == a
+            n, n_first = n + (not is_mutual), n_first + (not is_mutual and nearest[a] == b)
+    assert n > 100 and abs(n_first - n / 2) < 5 * math.sqrt(n) / 2
 
 
 def test_similarity_is_standardized_and_takes_every_kind_of_observation() -> None:
