@@ -24,7 +24,8 @@ class SimilarStartStrategy(Strategy):
     Euclidean in observations standardized over what was drawn; Discrete ones are alike or not. Similarity is what was
     observed: V(s_0) may still differ, the less the more segments are looked at. Rewards fitted to about 570 answers by
     regret, on two pools of HalfCheetah, correlated with gold at .64 under a factor of 100 and at .80 under 3,000 (at .69
-    for `episode_start`, .23 for uniform pairs). The pairs are no sample of the candidates: never measure on them.
+    for `episode_start`, .23 for uniform pairs); trained on, they were no better than `episode_start`'s (docs/results.md).
+    The pairs are no sample of the candidates: never measure on them.
     """
 
     def __init__(self, factor: int = 3000) -> None:
