@@ -145,7 +145,8 @@ class Loop:
                     n_asked, self.model(state), generator(seed, "choose", name, r),
                 )
                 ids = ledger.n_queries + np.arange(len(first))
-                answered, choice = asking.ask(self.stages.oracle, store, first, second, ids)
+                oracle = self.stages.oracle.for_evaluation() if is_heldout else self.stages.oracle
+                answered, choice = asking.ask(oracle, store, first, second, ids)
             ledger = ledger.charged(choice, is_heldout)
             grown[is_heldout] = answers.extended(answered)
             source = film.Source(fresh[is_heldout], len(store) - n_fresh, answered, is_heldout)

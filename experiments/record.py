@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import preflab
+from preflab import oracles
 from preflab.experiments.asking import Answers
 from preflab.experiments.config import CONTROLS, RunConfig
 from preflab.interfaces import RewardModel
@@ -18,8 +19,6 @@ from preflab.storage import load_json
 from preflab.types import Choice, FloatArray, ScoredStore
 
 BASELINES = Path(__file__).parent / "baselines.json"
-MATCHED_LIKELIHOOD = {"partial_return": "partial_return", "noisy": "partial_return", "regret": "regret",
-                      "regret_branching": "regret", "pluralistic": "weights by annotator"}
 ASSUMED_JUDGMENT = {"partial_return": "partial_return", "regret": "regret", "regret_frozen_critic": "regret"}
 
 
@@ -96,7 +95,7 @@ def likelihood(config: RunConfig) -> str | None:
 def is_misspecified(config: RunConfig) -> bool | None:
     """Returns whether the learner's likelihood assumes another judgment than the oracle's; None without a learner."""
     assumed = likelihood(config)
-    return None if assumed is None else ASSUMED_JUDGMENT[assumed] != MATCHED_LIKELIHOOD[config.oracle_name]
+    return None if assumed is None else {ASSUMED_JUDGMENT[assumed]} != oracles.judgments(config.oracle_name, config.oracle)
 
 
 def padded_share(stores: list[tuple[ScoredStore, Answers]]) -> float:

@@ -97,10 +97,9 @@ def check(config: RunConfig) -> str:
     spaces = _spaces if config.env.id is None else _spaces.__wrapped__  # a user's own may change under its name
     agents.check(config.agent, *spaces(config.env.name, config.form), config.kl)
     expert = find_expert(config)
-    if config.oracle_name in oracles.BY_REGRET or config.reward_name == "shaped-gold":
+    if oracles.needs_expert(config.oracle_name, config.oracle) or config.reward_name == "shaped-gold":
         require_expert(expert, config)
-    if config.oracle_name == "pluralistic":
-        oracles.check_humans(config.oracle.humans, envs.task(config.env.name).factor_names, config.env.name)
+    oracles.check(config.oracle_name, config.oracle, envs.task(config.env.name).factor_names, config.env.name)
     learner_needs(config, expert)
     if config.env.segment_length > envs.task(config.env.name).horizon(config.form):
         horizon = envs.task(config.env.name).horizon(config.form)

@@ -79,19 +79,23 @@ def agreement(values: FloatArray, is_terminated: BoolArray, response: Response) 
 
     Each entry has `accuracy` (expected, mistakes included; None without such pairs), `n_pairs` of different value, and
     `tie_rate`, the mean of P(TIE), or of having one value where the response never ties.
+    `values` are (N,), or (N, D) for a response that compares several.
     """
     first, second = compared_pairs(len(values))
     probabilities = response.probabilities(values[first], values[second])
     p_first, p_tie = p_first_if_strict(probabilities), probabilities[:, Choice.TIE]
-    difference = values[first] - values[second]
-    is_strict = np.abs(difference) > rounding(values)
+    p_strict = probabilities[:, Choice.FIRST] + probabilities[:, Choice.SECOND]
+    main = response.main(values)
+    difference = p_first - 0.5 if main is None else main[first] - main[second]  # without an order, the likelier answer is right
+    is_strict = np.abs(difference) > (0.0 if main is None else rounding(main))
     p_right = np.where(difference > 0, p_first, 1 - p_first)
     n_terminated = is_terminated[first].astype(np.int64) + is_terminated[second]
 
     def entry(rows: BoolArray) -> dict[str, Any]:
         strict = rows & is_strict
+        weight = p_strict[strict]  # a pair that is skipped or called even has no right answer
         return {
-            "accuracy": float(p_right[strict].mean()) if strict.any() else None,
+            "accuracy": float((weight * p_right[strict]).sum() / weight.sum()) if weight.sum() > 0 else None,
             "n_pairs": int(strict.sum()),
             "tie_rate": float(np.maximum(p_tie, ~is_strict)[rows].mean()) if rows.any() else None,
         }

@@ -16,26 +16,38 @@ WEIGHTINGS = ("uniform", "discounted")
 
 
 class PartialReturn(Judgment):
-    """Values a segment by Σ_t γ^t r_t over the steps that really happened, r the gold reward.
+    """Values a segment by Σ_t γ^t r_t over the n steps that really happened, r gold, or myopically by Σ_t γ^(n−1−t) r_t.
 
-    Christiano et al. 2017, section 2.2.1 (https://arxiv.org/abs/1706.03741), with γ = 1.
+    Christiano et al. 2017, section 2.2.1 (https://arxiv.org/abs/1706.03741), with γ = 1. A myopic human remembers the last
+    of the n real steps best: Lee et al. 2021 (B-Pref, https://arxiv.org/abs/2111.03026), the Myopic teacher, there with
+    γ = 0.9.
     """
 
     needs_observations = False
     needs_factors = False
 
-    def __init__(self, gamma: float = 1.0) -> None:
-        """Discounts by `gamma` from the segment's first step; raises `InvalidArgument` unless it is in [0, 1]."""
+    def __init__(self, gamma: float = 1.0, *, is_myopic: bool = False) -> None:
+        """Discounts by `gamma` from the first step on, or myopically from the last one back; it must be in [0, 1]."""
         if not 0 <= gamma <= 1:
             raise InvalidArgument("gamma", "must be in [0, 1]", gamma)
-        self.gamma = float(gamma)
+        self.gamma, self.is_myopic = float(gamma), is_myopic
 
     def values(self, scored: ScoredSegments) -> FloatArray:
         """Returns (N,) discounted sums, in units of gold; absorbing steps count 0 whatever gold stands there."""
-        return weighted_sum(scored.gold_rewards, real_steps(scored.segments), self.gamma)
+        mask = real_steps(scored.segments)
+        if not self.is_myopic:
+            return weighted_sum(scored.gold_rewards, mask, self.gamma)
+        left = mask.sum(axis=1)[:, None] - 1 - np.arange(mask.shape[1])
+        kept = np.where(mask, scored.gold_rewards * self.gamma ** np.maximum(left, 0), 0.0)
+        return np.asarray(np.ascontiguousarray(kept).sum(axis=1), dtype=np.float64)
 
     def card(self) -> dict[str, Any]:
         """Returns formula, discount, unit and source."""
+        if self.is_myopic:
+            return {
+                "kind": "partial_return", "formula": "sum over n real steps of gamma^(n-1-t) * gold reward", "gamma": self.gamma,
+                "unit": "gold", "source": "Lee et al. 2021 (B-Pref), https://arxiv.org/abs/2111.03026, Myopic teacher",
+            }
         return {
             "kind": "partial_return", "formula": "sum over real steps of gamma^t * gold reward", "gamma": self.gamma,
             "unit": "gold", "source": "Christiano et al. 2017, https://arxiv.org/abs/1706.03741",

@@ -1,15 +1,17 @@
 """What every oracle of ours shares — context, rounds, one uniform a query — and the one of a single annotator."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from preflab.errors import InvalidArgument
+from preflab.errors import InvalidArgument, Refused
 from preflab.interfaces import AnswerContext, Judgment, Oracle, Response
 from preflab.seeding import counter_uniforms, key
-from preflab.types import FloatArray, IntArray, ScoredSegments
+from preflab.types import Choice, FloatArray, IntArray, ScoredSegments
+
+_MOST_COMPARED = 2**20  # pairs of a segment and one of the reference pool at once
 
 
 class SeededOracle(Oracle):
@@ -60,6 +62,25 @@ class SeededOracle(Oracle):
         return np.asarray(above[0].astype(np.int8) + above[1] + above[2], dtype=np.int8)
 
 
+def scores_of(response: Response, values: FloatArray, reference: FloatArray | None) -> FloatArray:
+    """Returns (N,) one value a segment for (N,) or (N, D) judged ones.
+
+    It is the one that `response` orders by; where it has none, P(FIRST) + ½ P(TIE) against the segments of `reference` (C, D)
+    in the mean, the segment's Borda score: a hierarchy and a cyclic preference order no segments otherwise.
+    """
+    main = response.main(values)
+    if main is not None:
+        return np.asarray(main, dtype=np.float64)
+    if reference is None or not len(reference):
+        raise Refused("this human orders segments by no value of their own, so that their scores need a reference pool to beat")
+    score = np.zeros(len(values))
+    for rows in np.array_split(np.arange(len(values)), max(1, len(values) * len(reference) // _MOST_COMPARED)):
+        one, other = np.repeat(values[rows], len(reference), axis=0), np.tile(reference, (len(rows), *(1,) * (values.ndim - 1)))
+        p = response.probabilities(one, other)
+        score[rows] = (p[:, Choice.FIRST] + 0.5 * p[:, Choice.TIE]).reshape(len(rows), -1).mean(axis=1)
+    return score
+
+
 def check_lengths(first: ScoredSegments, second: ScoredSegments, context: AnswerContext) -> None:
     """Raises `InvalidArgument` unless both sides and the context have one entry per query."""
     sizes = (len(first), len(second), len(context))
@@ -71,34 +92,67 @@ class ComposedOracle(SeededOracle):
     """One simulated human: values each segment with `judgment`, turns two values into a choice with `response`."""
 
     def __init__(
-        self, judgment: Judgment, response: Response, *, seed: int, name: str, notes: Mapping[str, Any] | None = None
+        self, judgment: Judgment, response: Response, *, seed: int, name: str, notes: Mapping[str, Any] | None = None,
+        reference: FloatArray | None = None,
     ) -> None:
-        """Composes an oracle; `notes` are further entries of its card."""
+        """Composes an oracle; `notes` are further entries of its card.
+
+        `reference` holds (C,) or (C, D) values of a frozen pool: a response that orders segments by no value of their own (a
+        hierarchy, a preference matrix) scores one by its chance to be preferred to a segment of that pool.
+        """
         super().__init__(seed=seed, name=name, notes=notes)
-        self.judgment, self.response = judgment, response
+        self.judgment, self.response, self.reference = judgment, response, reference
+        self.now = response  # the response model of this round
+        self.p_first_if_same = response.p_first_if_same
         self.needs_sim_states, self.needs_observations = judgment.needs_sim_states, judgment.needs_observations
         self.needs_factors = judgment.needs_factors
 
-    def member_values(self, scored: ScoredSegments) -> FloatArray:
-        """Returns (1, N) values: of the only annotator."""
-        return self.values(scored)[None]
+    def begin_round(self, stats: Mapping[str, float]) -> None:
+        """Counts rounds, and takes the response model of the new one."""
+        super().begin_round(stats)
+        self.now = self.response.in_round(stats)
 
-    def compared(self, first: FloatArray, second: FloatArray) -> FloatArray:
-        """Returns (1, M, 4) probabilities for (1, M) values of both sides."""
-        return self.probabilities_from_values(first[0], second[0])[None]
+    def for_evaluation(self) -> Oracle:
+        """Returns this human as held-out queries are answered; itself, if that is all the same."""
+        response = self.response.for_evaluation()
+        if response is self.response:
+            return self
+        made = type(self)(
+            self.judgment, response, seed=self.seed, name=self.name, notes=self._notes, reference=self.reference,
+        )
+        made.now, made._round, made._has_begun = self.now.for_evaluation(), self._round, self._has_begun
+        return made
 
-    def values(self, scored: ScoredSegments) -> FloatArray:
-        """Returns (N,) values of the segments, in units of gold."""
+    def member_values(self, scored: ScoredSegments) -> list[FloatArray]:
+        """Returns the judged values, (N,) or (N, D), of the only annotator, in a list."""
+        return [self.judged(scored)]
+
+    def compared(self, first: Sequence[FloatArray], second: Sequence[FloatArray], context: AnswerContext) -> FloatArray:
+        """Returns (1, M, 4) probabilities for the values of both sides by the only annotator."""
+        return self.probabilities_from_values(first[0], second[0], context)[None]
+
+    def judged(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (N,) or (N, D) values: what the response compares."""
         return self.judgment.values(scored)
 
-    def probabilities_from_values(self, first: FloatArray, second: FloatArray) -> FloatArray:
-        """Returns (M, 4) probabilities for (M,) values of both sides: judge each segment once, compare often."""
-        return self.response.probabilities(first, second)
+    def values(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (N,) one value a segment: the judgment's, or the chance to beat a calibration segment."""
+        return scores_of(self.response, self.judged(scored), self.reference)
+
+    def probabilities_from_values(
+        self, first: FloatArray, second: FloatArray, context: AnswerContext | None = None
+    ) -> FloatArray:
+        """Returns (M, 4) probabilities for M values of both sides: judge each segment once, compare often."""
+        return self.now.probabilities(first, second, context)
 
     def probabilities(self, first: ScoredSegments, second: ScoredSegments, context: AnswerContext) -> FloatArray:
-        """Returns (M, 4) probabilities of FIRST, SECOND, TIE, SKIP; this human is the same in every context."""
+        """Returns (M, 4) probabilities of FIRST, SECOND, TIE, SKIP given who was asked how often before."""
         check_lengths(first, second, context)
-        return self.probabilities_from_values(self.values(first), self.values(second))
+        return self.probabilities_from_values(self.judged(first), self.judged(second), context)
+
+    def levels(self, first: Sequence[FloatArray], second: Sequence[FloatArray], context: AnswerContext) -> IntArray | None:
+        """Returns (M,) which level of the hierarchy decides, −1 for none; None where there is none."""
+        return self.now.levels(first[0], second[0])
 
     def marginal_probabilities(
         self, first: ScoredSegments, second: ScoredSegments, query_ids: npt.ArrayLike

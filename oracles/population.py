@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from preflab.errors import InvalidArgument, Refused, UnknownName
-from preflab.interfaces import AnswerContext, Judgment, Response
+from preflab.errors import InvalidArgument
+from preflab.interfaces import AnswerContext, Judgment, Oracle, Response
 from preflab.oracles.calibration import compared_pairs, rounding
-from preflab.oracles.oracle import SeededOracle, check_lengths
+from preflab.oracles.oracle import SeededOracle, check_lengths, scores_of
 from preflab.seeding import counter_uniforms, key
 from preflab.types import FloatArray, IntArray, ScoredSegments
 
-_KEYS = ("name", "share", "weights")
 _SHARES_MISS_ONE_BY = 1e-9
 
 
@@ -29,12 +28,14 @@ class Human:
     Attributes:
         name: letters, digits, - and _.
         share: chance that this human answers a query.
-        weights: of the task's reward factors, by name; those not named weigh 0.
+        weights: of the task's reward factors, by name; those not named weigh 0. None: as `OracleSettings` has it.
+        own: other `OracleSettings` in which this human differs.
     """
 
     name: str
     share: float
-    weights: Mapping[str, float]
+    weights: Mapping[str, float] | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][\w-]*", self.name):
@@ -44,17 +45,17 @@ class Human:
 
     @staticmethod
     def of(said: Human | Mapping[str, Any]) -> Human:
-        """Returns the human that a mapping of name, share and weights describes."""
+        """Returns the human that a mapping of name, share and what tells this human apart describes."""
         if isinstance(said, Human):
             return said
-        if not isinstance(said, Mapping) or not isinstance(said.get("weights"), Mapping) or set(_KEYS) - set(said):
+        if not isinstance(said, Mapping) or not {"name", "share"} <= set(said) or not isinstance(said.get("weights", {}), Mapping):
             valid = "{name: speed, share: 0.5, weights: {forward: 1}}"
-            raise InvalidArgument("humans", "must be a list of mappings with name, share and weights", said, valid)
-        for name in said:
-            if name not in _KEYS:
-                raise UnknownName("humans.<key>", str(name), _KEYS)
-        weights = {str(factor): float(weight) for factor, weight in said["weights"].items()}
-        return Human(str(said["name"]), float(said["share"]), weights)
+            raise InvalidArgument("humans", "must be a list of mappings with name, share and, say, weights", said, valid)
+        weights = said.get("weights")
+        if weights is not None:
+            weights = {str(factor): float(weight) for factor, weight in weights.items()}
+        own = {str(name): value for name, value in said.items() if name not in ("name", "share", "weights")}
+        return Human(str(said["name"]), float(said["share"]), weights, own)
 
 
 def humans_of(said: Sequence[Human | Mapping[str, Any]]) -> tuple[Human, ...]:
@@ -71,21 +72,6 @@ def humans_of(said: Sequence[Human | Mapping[str, Any]]) -> tuple[Human, ...]:
     return humans
 
 
-def check_humans(humans: Sequence[Human], factor_names: Sequence[str], task: str) -> None:
-    """Refuses nobody, and weights for factors that `task` does not have, naming those that it has."""
-    if not humans:
-        why = f"gold has one factor, {factor_names[0]}" if len(factor_names) == 1 else f"factors: {', '.join(factor_names)}"
-        raise Refused(
-            f"oracle=pluralistic needs humans with weights of their own on the factors of {task}, and its yaml names none "
-            f"({why}); give them as oracle.humans=[{{name:a,share:0.5,weights:{{{factor_names[0]}:1}}}},…], or use "
-            "oracle=partial_return"
-        )
-    for human in humans:
-        for factor in human.weights:
-            if factor not in factor_names:
-                raise UnknownName(f"humans.{human.name}.weights", factor, factor_names)
-
-
 @dataclass(frozen=True, eq=False)
 class Member:
     """A human who can answer.
@@ -95,12 +81,14 @@ class Member:
         share: chance to answer a query.
         judgment: how this human values a segment.
         response: how two of these values become a choice.
+        reference: (C,) or (C, D) values of a frozen pool, where the response orders segments by none of their own.
     """
 
     name: str
     share: float
     judgment: Judgment
     response: Response
+    reference: FloatArray | None = None
 
 
 class Population(SeededOracle):
@@ -119,6 +107,9 @@ class Population(SeededOracle):
         self.needs_sim_states = any(member.judgment.needs_sim_states for member in members)
         self.needs_observations = any(member.judgment.needs_observations for member in members)
         self.needs_factors = any(member.judgment.needs_factors for member in members)
+        self.responses = [member.response for member in self.members]
+        biases = {member.response.p_first_if_same for member in self.members}
+        self.p_first_if_same = biases.pop() if len(biases) == 1 else math.nan
         self._who = key(seed, "annotator")
 
     def annotators(self, query_ids: IntArray) -> IntArray:
@@ -126,36 +117,79 @@ class Population(SeededOracle):
         uniforms = counter_uniforms(self._who, query_ids)
         return np.searchsorted(np.cumsum(self.shares)[:-1], uniforms, side="right").astype(np.int64)
 
-    def member_values(self, scored: ScoredSegments) -> FloatArray:
-        """Returns (k, N) values, one row a human, each in that human's own units."""
-        return np.stack([member.judgment.values(scored) for member in self.members])
+    def member_values(self, scored: ScoredSegments) -> list[FloatArray]:
+        """Returns k arrays of values, (N,) or (N, D), one a human, each in that human's own units."""
+        judged: dict[int, FloatArray] = {}
+        for member in self.members:
+            if id(member.judgment) not in judged:
+                judged[id(member.judgment)] = member.judgment.values(scored)
+        return [judged[id(member.judgment)] for member in self.members]
 
-    def member_probabilities(self, first: ScoredSegments, second: ScoredSegments) -> FloatArray:
+    def member_probabilities(
+        self, first: ScoredSegments, second: ScoredSegments, context: AnswerContext | None = None
+    ) -> FloatArray:
         """Returns (k, M, 4) probabilities, one matrix a human, of what each would answer to all M queries."""
-        return self.compared(self.member_values(first), self.member_values(second))
+        return self.each(self.member_values(first), self.member_values(second), context)
 
-    def compared(self, first: FloatArray, second: FloatArray) -> FloatArray:
-        """Returns (k, M, 4) probabilities, one matrix a human, for the (k, M) values that each gives to both sides."""
-        values = zip(self.members, first, second, strict=True)
-        return np.stack([member.response.probabilities(one, two) for member, one, two in values])
+    def each(
+        self, first: Sequence[FloatArray], second: Sequence[FloatArray], context: AnswerContext | None
+    ) -> FloatArray:
+        """Returns (k, M, 4) probabilities, one matrix a human, for the M values that each gives to both sides."""
+        values = zip(self.responses, first, second, strict=True)
+        return np.stack([response.probabilities(one, two, context) for response, one, two in values])
+
+    def compared(
+        self, first: Sequence[FloatArray], second: Sequence[FloatArray], context: AnswerContext
+    ) -> FloatArray:
+        """Returns `each`: who answers is one of the humans."""
+        return self.each(first, second, context)
+
+    def member_scores(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (k, N) one value a segment and human: the human's own, or the chance to beat a calibration segment."""
+        judged = self.member_values(scored)
+        each = zip(self.responses, judged, self.members, strict=True)
+        return np.stack([scores_of(response, values, member.reference) for response, values, member in each])
 
     def values(self, scored: ScoredSegments) -> FloatArray:
         """Returns (N,) values averaged over humans by share."""
-        return np.asarray((self.shares[:, None] * self.member_values(scored)).sum(axis=0), dtype=np.float64)
+        shares = np.array([member.share for member in self.members])
+        return np.asarray((shares[:, None] * self.member_scores(scored)).sum(axis=0), dtype=np.float64)
 
     def probabilities(self, first: ScoredSegments, second: ScoredSegments, context: AnswerContext) -> FloatArray:
         """Returns (M, 4) probabilities of FIRST, SECOND, TIE, SKIP of the human whom the context names."""
         check_lengths(first, second, context)
         if len(context) and not 0 <= context.annotator.min() <= context.annotator.max() < self.n_annotators:
             raise InvalidArgument("context.annotator", f"must be in 0…{self.n_annotators - 1}", context.annotator.max())
-        return self.member_probabilities(first, second)[context.annotator, np.arange(len(context))]
+        compared = self.compared(self.member_values(first), self.member_values(second), context)
+        return compared[context.annotator, np.arange(len(context))]
+
+    def begin_round(self, stats: Mapping[str, float]) -> None:
+        """Counts rounds, and tells each human of the new one."""
+        super().begin_round(stats)
+        self.responses = [member.response.in_round(stats) for member in self.members]
+
+    def for_evaluation(self) -> Oracle:
+        """Returns these humans as they answer held-out queries; themselves, if that is all the same."""
+        members = [replace(member, response=member.response.for_evaluation()) for member in self.members]
+        if all(one.response is other.response for one, other in zip(members, self.members, strict=True)):
+            return self
+        made = type(self)(members, seed=self.seed, name=self.name, notes=self._notes)
+        made.responses = [response.for_evaluation() for response in self.responses]
+        made._round, made._has_begun = self._round, self._has_begun
+        return made
+
+    def levels(self, first: Sequence[FloatArray], second: Sequence[FloatArray], context: AnswerContext) -> IntArray | None:
+        """Returns (M,) which level of the answering human's hierarchy decides, −1 for none; None without hierarchies."""
+        each = [response.levels(one, two) for response, one, two in zip(self.responses, first, second, strict=True)]
+        if any(levels is None for levels in each):
+            return None
+        return np.asarray(np.stack([levels for levels in each if levels is not None])[context.annotator, np.arange(len(context))])
 
     def marginal_probabilities(
         self, first: ScoredSegments, second: ScoredSegments, query_ids: npt.ArrayLike
     ) -> FloatArray:
         """Returns (M, 4) probabilities averaged over humans by share: who will answer is not known."""
-        self.context(query_ids)  # refuses ids that are none
-        return self.averaged(self.member_probabilities(first, second))
+        return self.averaged(self.compared(self.member_values(first), self.member_values(second), self.context(query_ids)))
 
     def card(self) -> dict[str, Any]:
         """Returns name, seed, what the humans have in common, each one's own (`humans`) and the notes, as plain json values."""
@@ -168,6 +202,8 @@ class Population(SeededOracle):
             "humans": {
                 member.name: {
                     "share": member.share, "weights": judgment.get("weights"), "beta": response.get("beta"),
+                    **{name: judgment[name] for name in ("ideal", "gamma") if name in judgment},
+                    **({"levels": [_said(level) for level in response["levels"]]} if "levels" in response else {}),
                     **figures.get(member.name, {}),
                 } for member, judgment, response in zip(self.members, judgments, responses, strict=True)
             },
@@ -198,3 +234,7 @@ def pairwise_agreement(values: FloatArray) -> FloatArray:
 def _common(cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns the entries that are the same in all cards."""
     return {name: value for name, value in cards[0].items() if all(card.get(name) == value for card in cards)}
+
+
+def _said(level: Mapping[str, Any]) -> str:
+    return f"{level['better']} {level['feature']}"

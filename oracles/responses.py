@@ -1,4 +1,4 @@
-"""How two values become a choice: Boltzmann-rational, always the better one, and mistakes on top of either."""
+"""How two values become a choice: Boltzmann-rational, or always the better one. Other responses wrap or replace these."""
 
 import math
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from preflab.errors import InvalidArgument
-from preflab.interfaces import Response
+from preflab.interfaces import AnswerContext, Response
 from preflab.types import Choice, FloatArray
 
 
@@ -22,13 +22,13 @@ class Boltzmann(Response):
             raise InvalidArgument("beta", "must be finite and at least 0 (Argmax is its limit)", beta)
         self.beta = float(beta)
 
-    def probabilities(self, first: FloatArray, second: FloatArray) -> FloatArray:
+    def probabilities(self, first: FloatArray, second: FloatArray, context: AnswerContext | None = None) -> FloatArray:
         """Returns (M, 4) for (M,) values of both sides; TIE and SKIP are exactly 0; swapping mirrors bit for bit."""
         with np.errstate(over="ignore"):  # β · gap may be infinite; relative to the better side, that is odds of 0
-            odds = np.exp(-self.beta * np.abs(_difference(first, second)))
+            odds = np.exp(-self.beta * np.abs(difference_of(first, second)))
         p_worse, p_better = odds / (1 + odds), 1 / (1 + odds)
         is_first = np.asarray(first) > np.asarray(second)
-        return _columns(np.where(is_first, p_better, p_worse), np.where(is_first, p_worse, p_better))
+        return columns(np.where(is_first, p_better, p_worse), np.where(is_first, p_worse, p_better))
 
     def card(self) -> dict[str, Any]:
         """Returns formula, β and source."""
@@ -47,10 +47,10 @@ class Argmax(Response):
             raise InvalidArgument("tolerance", "must be finite and at least 0", tolerance)
         self.tolerance = float(tolerance)
 
-    def probabilities(self, first: FloatArray, second: FloatArray) -> FloatArray:
+    def probabilities(self, first: FloatArray, second: FloatArray, context: AnswerContext | None = None) -> FloatArray:
         """Returns (M, 4) of zeros and ones for (M,) values of both sides."""
-        difference = _difference(first, second)
-        return _columns(
+        difference = difference_of(first, second)
+        return columns(
             (difference > self.tolerance).astype(np.float64), (difference < -self.tolerance).astype(np.float64),
             (np.abs(difference) <= self.tolerance).astype(np.float64),
         )
@@ -64,33 +64,6 @@ class Argmax(Response):
         }
 
 
-class Mistakes(Response):
-    """Flips a share `rate` of the strict answers of another response model; its ties and skips stay.
-
-    Lee et al. 2021 (B-Pref, https://arxiv.org/abs/2111.03026), the Mistake teacher, there with rate 0.1.
-    """
-
-    def __init__(self, inner: Response, rate: float) -> None:
-        """Wraps `inner`; raises `InvalidArgument` unless `rate` is in [0, 1]."""
-        if not 0 <= rate <= 1:
-            raise InvalidArgument("rate", "must be in [0, 1]", rate)
-        self.inner, self.rate = inner, float(rate)
-
-    def probabilities(self, first: FloatArray, second: FloatArray) -> FloatArray:
-        """Returns (M, 4) for (M,) values of both sides: P'(FIRST) = (1 − ε) P(FIRST) + ε P(SECOND)."""
-        inner = self.inner.probabilities(first, second)
-        flipped = inner[:, [Choice.SECOND, Choice.FIRST, Choice.TIE, Choice.SKIP]]
-        strict = np.array([True, True, False, False])
-        return np.asarray(np.where(strict, (1 - self.rate) * inner + self.rate * flipped, inner), dtype=np.float64)
-
-    def card(self) -> dict[str, Any]:
-        """Returns the inner model's card with the rate of mistakes."""
-        return {
-            **self.inner.card(), "mistake_rate": self.rate,
-            "mistakes": "each strict answer is flipped with this probability (Lee et al. 2021, https://arxiv.org/abs/2111.03026)",
-        }
-
-
 def p_first_if_strict(probabilities: FloatArray) -> FloatArray:
     """Returns (M,) P(FIRST | FIRST or SECOND) of (M, 4) rows; ½ where no strict answer is possible."""
     first, second = probabilities[:, Choice.FIRST], probabilities[:, Choice.SECOND]
@@ -98,7 +71,8 @@ def p_first_if_strict(probabilities: FloatArray) -> FloatArray:
     return np.where(strict > 0, first / np.where(strict > 0, strict, 1.0), 0.5)
 
 
-def _difference(first: FloatArray, second: FloatArray) -> FloatArray:
+def difference_of(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Returns (M,) first − second; raises `InvalidArgument` unless both are (M,) and finite."""
     v_first, v_second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if v_first.shape != v_second.shape or v_first.ndim != 1:
         raise InvalidArgument("second", "must be (M,) values like first", (v_first.shape, v_second.shape))
@@ -108,6 +82,7 @@ def _difference(first: FloatArray, second: FloatArray) -> FloatArray:
     return v_first - v_second
 
 
-def _columns(first: FloatArray, second: FloatArray, tie: FloatArray | None = None) -> FloatArray:
+def columns(first: FloatArray, second: FloatArray, tie: FloatArray | None = None) -> FloatArray:
+    """Returns (M, 4) of (M,) columns; nothing is skipped, and without `tie` nothing is a tie."""
     nothing = np.zeros(len(first))
     return np.stack([first, second, nothing if tie is None else tie, nothing], axis=1)

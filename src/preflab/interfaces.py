@@ -46,9 +46,15 @@ class AnswerContext:
     def __getitem__(self, rows: AnyArray | slice) -> AnswerContext:
         return AnswerContext(self.annotator[rows], self.n_answered[rows], self.round[rows], self.query_id[rows])
 
+    @staticmethod
+    def fresh(n: int) -> AnswerContext:
+        """Returns the context of `n` first questions: nobody is tired or has changed."""
+        nothing = np.zeros(n, np.int64)
+        return AnswerContext(nothing, nothing, nothing, np.arange(n))
+
 
 class Judgment(abc.ABC):
-    """How a human values a segment.
+    """How a human values a segment: by one number, or by D of them, where the response compares them one after another.
 
     Attributes:
         needs_sim_states: whether `values` reads the simulator states at both ends of a segment.
@@ -62,7 +68,7 @@ class Judgment(abc.ABC):
 
     @abc.abstractmethod
     def values(self, scored: ScoredSegments) -> FloatArray:
-        """Returns (N,) values, in the unit that `unit` names; more is better. Pure."""
+        """Returns (N,) values, more is better, or (N, D) where a `Response` says how to compare them. Pure."""
 
     @abc.abstractmethod
     def card(self) -> dict[str, Any]:
@@ -70,11 +76,35 @@ class Judgment(abc.ABC):
 
 
 class Response(abc.ABC):
-    """How two values become a choice."""
+    """How two values become a choice. It never changes: what depends on the round is a new one, by `in_round`."""
 
     @abc.abstractmethod
-    def probabilities(self, first: FloatArray, second: FloatArray) -> FloatArray:
-        """Returns (M, 4) probabilities of FIRST, SECOND, TIE, SKIP for (M,) values of both sides. Pure."""
+    def probabilities(self, first: FloatArray, second: FloatArray, context: AnswerContext | None = None) -> FloatArray:
+        """Returns (M, 4) probabilities of FIRST, SECOND, TIE, SKIP for (M,) or (M, D) values of both sides. Pure.
+
+        `context` None stands for a human who was asked nothing yet.
+        """
+
+    def in_round(self, stats: Mapping[str, float]) -> Response:
+        """Returns the response model of the round that `stats` describes; the same one where rounds change nothing."""
+        return self
+
+    def for_evaluation(self) -> Response:
+        """Returns the response model that held-out answers are drawn from; another one only where it says so."""
+        return self
+
+    def main(self, values: FloatArray) -> FloatArray | None:
+        """Returns (N,) one value a segment for (N,) or (N, D) of them; None where segments have no order of their own."""
+        return values
+
+    def levels(self, first: FloatArray, second: FloatArray) -> IntArray | None:
+        """Returns (M,) which level of a hierarchy decides, −1 for none; None where there is no hierarchy."""
+        return None
+
+    @property
+    def p_first_if_same(self) -> float:
+        """P(FIRST | a strict answer) of a segment against itself: ½ unless a bias is declared."""
+        return 0.5
 
     @abc.abstractmethod
     def card(self) -> dict[str, Any]:
@@ -87,6 +117,11 @@ class Oracle(abc.ABC):
     name: str
     n_annotators: int = 1
     needs_sim_states: bool = False  # whoever asks must then keep the simulator states at both ends of every segment
+    p_first_if_same: float = 0.5  # P(FIRST | a strict answer) of a segment against itself; another value declares a bias
+
+    def for_evaluation(self) -> Oracle:
+        """Returns the oracle that answers held-out queries: this one, unless it errs in training only."""
+        return self
 
     @abc.abstractmethod
     def context(self, query_ids: npt.ArrayLike) -> AnswerContext:

@@ -18,7 +18,6 @@ from preflab.oracles import (
     PartialReturn,
     Population,
     WeightedFactors,
-    check_humans,
     pairwise_agreement,
 )
 from preflab.testing.oracles import FACTOR_NAMES, check_oracle, random_world
@@ -148,7 +147,7 @@ def test_each_human_is_calibrated_in_their_own_eyes_and_the_card_says_who_they_a
         assert figures["beta"] == member.response.card()["beta"] > 0
         assert figures["judged_spread"] == pytest.approx(member.judgment.values(WORLD.pool).std())
     assert len({card["humans"][human.name]["beta"] for human in HUMANS}) == 3 and "beta" not in card["response"]
-    found = pairwise_agreement(oracle.member_values(WORLD.pool))
+    found = pairwise_agreement(oracle.member_scores(WORLD.pool))
     assert card["agreement"]["a"]["c"] == card["agreement"]["c"]["a"] == pytest.approx(found[0, 2]) and found[0, 2] < 0.6
     raw = built(target_accuracy=None, beta=0.7).card()
     assert [raw["humans"][human.name]["beta"] for human in HUMANS] == [0.7] * 3
@@ -166,9 +165,9 @@ def test_the_kit_passes_humans_who_differ() -> None:
     ([{"name": "a", "share": 1.5, "weights": {"one": 1}}, {"name": "b", "share": -0.5, "weights": {"one": 1}}], "must be above 0"),
     ([{"name": "a", "share": 0.5, "weights": {"one": 1}}] * 2, "must differ from human to human"),
     ([{"name": "a b", "share": 1, "weights": {"one": 1}}], "must be a word"),
-    ([{"name": "a", "weights": {"one": 1}}], "mappings with name, share and weights"),
-    ([{"name": "a", "share": 1, "weights": 3}], "mappings with name, share and weights"),
-    ([{"name": "a", "share": 1, "weights": {"one": 1}, "wieght": 2}], "humans.<key> is not a known name, got 'wieght'"),
+    ([{"name": "a", "weights": {"one": 1}}], "mappings with name, share and, say, weights"),
+    ([{"name": "a", "share": 1, "weights": 3}], "mappings with name, share and, say, weights"),
+    ([{"name": "a", "share": 1, "weights": {"one": 1}, "wieght": 2}], "a is not a known name, got 'wieght'.*did you mean weights"),
     ({"name": "a"}, "must be a list"), (3, "must be a list"),
 ])
 def test_humans_that_make_no_sense_are_refused_by_name(humans: Any, said: str) -> None:
@@ -192,7 +191,7 @@ def test_factors_that_the_task_does_not_have_are_named_beside_those_that_it_has(
         with pytest.raises(InvalidArgument):
             WeightedFactors(weights, FACTOR_NAMES)
     with pytest.raises(Refused, match=r"cartpole.*gold has one factor, upright.*oracle\.humans="):
-        check_humans((), ("upright",), "cartpole")
+        oracles.check("pluralistic", OracleSettings(), ("upright",), "cartpole")
     with pytest.raises(Refused, match="factors: one, other"):
         built(())
 

@@ -8,7 +8,8 @@ import pytest
 
 from preflab.errors import InvalidArgument, Refused, UnknownName
 from preflab.experts import TabularExpert, tabular_expert
-from preflab.oracles import PRESETS, Argmax, Boltzmann, ComposedOracle, Mistakes, OracleSettings, PartialReturn, build
+from preflab.oracles import Argmax, Boltzmann, ComposedOracle, Mistakes, OracleSettings, PartialReturn, build
+from preflab.oracles.settings import JUDGMENT_OF
 from preflab.tabular import TabularMDP
 from preflab.testing.oracles import check_oracle, random_world
 
@@ -26,7 +27,7 @@ def built(name: str, settings: OracleSettings | None = None, **changes: Any) -> 
     return made
 
 
-@pytest.mark.parametrize("name", sorted(set(PRESETS) - {"pluralistic"}))
+@pytest.mark.parametrize("name", sorted(set(JUDGMENT_OF) - {"pluralistic"}))
 def test_the_card_is_json_and_says_who_judged_how(name: str) -> None:
     card = built(name, seed=7).card()
     assert json.loads(json.dumps(card, allow_nan=False)) == card
