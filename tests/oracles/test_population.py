@@ -82,7 +82,7 @@ def test_what_is_known_without_knowing_who_answers_is_the_mean_over_humans_by_sh
     context = oracle.context(ids)
     np.testing.assert_array_equal(oracle.probabilities(first, second, context), np.stack(each)[context.annotator, ids])
     assert len(set(context.annotator.tolist())) == 3 and np.abs(each[0] - each[1]).max() > 0.5
-    values = [WeightedFactors(human.weights, FACTOR_NAMES).values(WORLD.pool) for human in HUMANS]
+    values = [WeightedFactors(human.weights or {}, FACTOR_NAMES).values(WORLD.pool) for human in HUMANS]
     mean = 0.5 * values[0] + 0.3 * values[1] + 0.2 * values[2]
     np.testing.assert_allclose(oracle.values(WORLD.pool), mean, atol=1e-12)
 

@@ -7,10 +7,12 @@ from preflab.testing.agents import check_agent
 from preflab.testing.driving import EnvFacts
 from preflab.testing.envs import check_env
 from preflab.testing.laws import LawBroken
-from preflab.testing.oracles import check_oracle
+from preflab.testing.oracle_laws import OracleTags
+from preflab.testing.oracles import check_oracle, oracle_laws
 from preflab.testing.rewards import check_reward_learner
 from preflab.testing.trials import AgentCase
 
 __all__ = [
-    "AgentCase", "EnvFacts", "LawBroken", "check_agent", "check_env", "check_oracle", "check_reward_learner",
+    "AgentCase", "EnvFacts", "LawBroken", "check_agent", "check_env", "OracleTags", "check_oracle",
+    "check_reward_learner", "oracle_laws",
 ]
