@@ -30,7 +30,7 @@ STAMP := $(VENV)/.installed-$(HASH)
 # Two cores are filled by two test processes, each with one thread.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --durations=10
 
-.PHONY: help list experiment experts compare baselines tensorboard notebook test test-slow bench check build
+.PHONY: help list experiment experts compare baselines tensorboard notebook docs-figures test test-slow bench check build
 
 help: ## Shows every target and the variables that it takes.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ tensorboard: $(STAMP) ## Shows the curves of everything under runs/.
 
 notebook: $(STAMP) ## Runs examples/first_run.ipynb again (two minutes) and keeps what it prints and shows.
 	OMP_NUM_THREADS=1 $(PY) examples/execute.py examples/first_run.ipynb
+
+docs-figures: $(STAMP) ## Draws docs/oracles/*.svg again: what each oracle answers, on Pendulum (half a minute).
+	OMP_NUM_THREADS=1 PYTHONPATH=examples $(PY) -m preflab.experiments.docs_figures
 
 test: $(STAMP) ## Runs the fast tests (three minutes on two cores).
 	$(PYTEST) -m "not slow" -n 2 --dist worksteal $(ARGS)

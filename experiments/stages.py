@@ -224,14 +224,21 @@ def build(config: RunConfig, stopwatch: Stopwatch) -> Stages:
     with stopwatch.on("oracle"):
         calibration = calibration_segments(config, evaluation_env, expert)
         state_value = branched_value(config, expert)
-        oracle = oracles.build(
-            config.oracle_name, config.oracle, seed=config.seed, calibration=calibration,
-            value=expert.value if expert else None, value_card=expert.card if expert else None, state_value=state_value,
-            factor_names=task.factor_names, task=config.env.name, form=config.form,
-        )
+        oracle = build_oracle(config, calibration, expert, state_value)
     strategy = oracles.build_strategy(config.strategy.name, config.strategy.candidates_per_query)
     uniform = oracles.build_strategy("uniform")
     return Stages(config, task, oracle, strategy, uniform, learner, agent, expert, evaluation_env, tape, state_value, extras)
+
+
+def build_oracle(
+    config: RunConfig, calibration: ScoredSegments, expert: experts.Expert | None, state_value: envs.BranchedValue | None
+) -> oracles.ComposedOracle | oracles.Population:
+    """Returns the human of `config`, calibrated, with what the expert knows."""
+    return oracles.build(
+        config.oracle_name, config.oracle, seed=config.seed, calibration=calibration,
+        value=expert.value if expert else None, value_card=expert.card if expert else None, state_value=state_value,
+        factor_names=envs.task(config.env.name).factor_names, task=config.env.name, form=config.form,
+    )
 
 
 def branched_value(config: RunConfig, expert: experts.Expert | None) -> envs.BranchedValue | None:
@@ -243,9 +250,17 @@ def branched_value(config: RunConfig, expert: experts.Expert | None) -> envs.Bra
 
 
 def calibration_segments(config: RunConfig, venv: envs.TaskVecEnv, expert: experts.Expert | None) -> ScoredSegments:
-    """Returns the frozen pool on which β is solved: random, middle and expert segments, as far as there is an expert.
+    """Returns the frozen pool on which β is solved, with the simulator states at both ends for an oracle that branches."""
+    store, index = calibration_pool(config, venv, expert)
+    return store.gather(index, states="ends")
 
-    An oracle that branches gets fewer of them, with the simulator states at both ends.
+
+def calibration_pool(
+    config: RunConfig, venv: envs.TaskVecEnv, expert: experts.Expert | None
+) -> tuple[ScoredStore, SegmentIndex]:
+    """Returns trajectories, and which of their segments calibrate: random, middle and expert, as far as there is an expert.
+
+    An oracle that branches gets fewer segments.
     """
     is_branched = oracles.needs_sim_states(config.oracle_name, config.oracle)
     n_segments = N_BRANCHED_SEGMENTS.get(config.budget.name, N_BRANCHED_SEGMENTS_ELSE) if is_branched else N_CALIBRATION_SEGMENTS
@@ -259,7 +274,7 @@ def calibration_segments(config: RunConfig, venv: envs.TaskVecEnv, expert: exper
         venv.seed(small_seed(CALIBRATION_SEED, name))
         gathered += envs.collect(venv, policy, n_trajectories, rng, keep_states=is_branched)
     store = ScoredStore(gathered)
-    return store.gather(subsample(store.store.admissible(config.env.segment_length), n_segments, "calibration"), states="ends")
+    return store, subsample(store.store.admissible(config.env.segment_length), n_segments, "calibration")
 
 
 def subsample(index: SegmentIndex, n: int, name: str) -> SegmentIndex:
