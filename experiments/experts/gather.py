@@ -1,6 +1,6 @@
 """Stage one of a critic: what the frozen deterministic expert earns from states that others reached.
 
-Random, middle, noisy-expert and expert trajectories are recorded with their simulator states; from sampled states of
+Random, middle, noisy-expert, expert and calm trajectories are recorded with their simulator states; from sampled states of
 them the expert takes over and is followed. The time limit is ignored there (a value is about the infinite horizon).
 Every batch of continuations is a pure function of the seed and its number and is its own file, so an interrupted
 gathering goes on where it stopped.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import gymnasium as gym
 import numpy as np
 
 from preflab import seeding
@@ -23,7 +24,7 @@ from preflab.interfaces import Policy
 from preflab.storage import load_arrays, save_arrays
 from preflab.types import AnyArray, BoolArray, FloatArray, IntArray
 
-QUALITIES = ("random", "middle", "noisy", "expert")
+QUALITIES = ("random", "middle", "noisy", "expert", "calm")
 
 
 class Env(Copy, Protocol):
@@ -126,16 +127,32 @@ class NoisyPolicy:
         return np.where(swap.reshape(-1, *[1] * (ours.ndim - 1)), self._other.act(obs, rng), ours)
 
 
+class CalmPolicy:
+    """Gaussian actions around the middle of a Box, as an untrained network's are: spreads of 0.2, 0.4 and 0.7 half ranges by row."""
+
+    def __init__(self, space: gym.spaces.Box) -> None:
+        """Acts in `space`, which is bounded."""
+        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+
+    def act(self, obs: AnyArray, rng: np.random.Generator | None = None) -> AnyArray:
+        """Returns (N, *act) actions, clipped; the middle without `rng`."""
+        middle, half = 0.5 * (self._low + self._high), 0.5 * (self._high - self._low)
+        noise = np.zeros((len(obs), *middle.shape)) if rng is None else rng.standard_normal((len(obs), *middle.shape))
+        spread = np.array([0.2, 0.4, 0.7])[np.arange(len(obs)) % 3].reshape(-1, *[1] * middle.ndim)
+        return np.clip(middle + half * spread * noise, self._low, self._high).astype(np.float32)
+
+
 def gather(
     make_env: Callable[[], Env], expert: Policy, others: Mapping[str, Policy], config: GatherConfig, folder: Path,
     report: Callable[[str], None] = print,
 ) -> Continuations:
-    """Gathers continuations of `expert` from states of itself and of `others` ("random" and "middle"); resumable.
+    """Gathers continuations of `expert` from states of itself and of `others`; resumable.
 
     Args:
         make_env: makes one environment that pays gold.
         expert: followed deterministically from every start, and stochastically as the source called "expert".
-        others: the policies called "random" and "middle"; "noisy" is a mixture of the expert and "random".
+        others: the policies called "random", "middle" and, where actions are numbers, "calm"; "noisy" is a mixture of the
+            expert and "random".
         config: how much.
         folder: where sources and batches are kept; what is there already is not gathered again.
         report: told about progress.
@@ -169,7 +186,7 @@ def _sources(
 ) -> dict[str, list[FloatArray]]:
     """Returns, per quality, the states (T + 1, S) of its source trajectories."""
     kept = {}
-    for quality in QUALITIES:
+    for quality in (each for each in QUALITIES if each in policies):
         path = folder / f"source-{quality}.npz"
         if not path.is_file():
             states = [
@@ -200,7 +217,8 @@ def _batches(sources: dict[str, list[FloatArray]], config: GatherConfig) -> list
     """Returns batches of starts of equal length, in an order that mixes lengths and qualities."""
     rng = seeding.generator(config.seed, "starts")
     starts = [
-        start for number, quality in enumerate(QUALITIES) for start in _starts(sources[quality], number, config, rng)
+        start for number, quality in enumerate(QUALITIES) if quality in sources
+        for start in _starts(sources[quality], number, config, rng)
     ]
     order, batches = rng.permutation(len(starts)), []
     for n_steps in sorted({start.n_steps for start in starts}, reverse=True):

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 
@@ -18,7 +19,7 @@ from preflab.envs import task as find_task
 from preflab.experiments.experts.cards import Reached, expert_card
 from preflab.experiments.experts.convert import Tensors
 from preflab.experiments.experts.critic import FitConfig, fit_critic
-from preflab.experiments.experts.gather import GatherConfig, gather
+from preflab.experiments.experts.gather import CalmPolicy, GatherConfig, gather
 from preflab.experiments.experts.presets import Preset, preset
 from preflab.experiments.experts.training import Trained, train
 from preflab.experts import FOLDER, Critic, Expert, load_expert, policy_from
@@ -93,14 +94,16 @@ def finish(
     settings, effort = preset(task, form), effort or Effort()
     policies = {"expert": policy_from(expert), "middle": policy_from(middle)}
     horizon, gamma = find_task(task).horizon(form), settings.critic_gamma or settings.gamma
-    random = RandomPolicy(make(task, form).action_space)
+    actions = make(task, form).action_space
+    others: dict[str, Any] = {"random": RandomPolicy(actions), "middle": policies["middle"]}
+    others |= {"calm": CalmPolicy(actions)} if isinstance(actions, gym.spaces.Box) else {}
     config = GatherConfig(
         horizon=horizon, gamma=gamma, n_trajectories=settings.critic_trajectories,
         n_starts=settings.critic_starts, n_threads=effort.n_threads, seed=effort.seed,
     )
     data = gather(
         lambda: make(task, form, reveal_gold=True), policies["expert"],
-        {"random": random, "middle": policies["middle"]}, config,
+        others, config,
         folder / f"critic-{_digest(expert, middle, config)}", report,
     )
     report(f"critic: fitting to {int(data.lengths.sum())} steps of {len(data)} continuations")
