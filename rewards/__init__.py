@@ -7,12 +7,13 @@ from preflab.rewards.ensemble import AnchoredReward, EnsembleReward
 from preflab.rewards.frozen_critic import FrozenCriticLearner
 from preflab.rewards.learner import PairLearner
 from preflab.rewards.pairs import PairBatch
+from preflab.rewards.pessimism import Pessimism
 from preflab.rewards.regret import RegretLearner
 from preflab.rewards.settings import FewComparisonsWarning, RewardSettings
 from preflab.rewards.tabular import TabularLearner
 
 __all__ = [
     "AnchoredReward", "BradleyTerryLearner", "ConstantLearner", "ConstantReward", "EnsembleReward",
-    "FewComparisonsWarning", "FrozenCriticLearner", "PairBatch", "PairLearner", "RandomLearner", "RegretLearner",
+    "FewComparisonsWarning", "FrozenCriticLearner", "PairBatch", "PairLearner", "Pessimism", "RandomLearner", "RegretLearner",
     "RewardSettings", "TabularLearner", "build", "needs",
 ]

@@ -1,10 +1,11 @@
-"""A reward that is the mean of K networks, put on a scale that the agent can use."""
+"""A reward that K networks agree on, their mean or less, put on a scale that the agent can use."""
 
 from __future__ import annotations
 
 import abc
+import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -15,9 +16,11 @@ from preflab.errors import InvalidArgument
 from preflab.inputs import Inputs, LazyInputs, StepInputs, encode_images, image_shapes, in_parts, vectors_of
 from preflab.interfaces import RewardModel
 from preflab.networks import EnsembleModule, Normalizer, encode, encoded_size, number_columns
+from preflab.rewards.pessimism import Pessimism
 from preflab.types import AnyArray, FloatArray, IntArray, Segments, Transitions
 
 _MOST_BYTES = 2**28  # of observations gathered at once
+_ANCHORED = ("center", "scale", "mean_scale", "step_spread", "return_spread")
 _MOST_IMAGE_STEPS = 4096  # encoded at once: 50 MB of 64 × 64 × 3 images
 
 
@@ -85,7 +88,7 @@ def in_chunks(network: Callable[[Inputs], torch.Tensor]) -> Callable[[Inputs | L
 
 
 class AnchoredReward(RewardModel):
-    """K rewards of one step each, anchored per member, averaged.
+    """K rewards of one step each, anchored per member, averaged unless `pessimism` says otherwise.
 
     A member's raw reward r̂_k is on the scale of its likelihood, whose segment scores probabilities use (Σ r̂_k, unless
     the likelihood says otherwise). The agent gets
@@ -98,6 +101,11 @@ class AnchoredReward(RewardModel):
       segment scores divided by their length L, and c is the same of the members' mean: scores of anchor segments have
       spread L, so that a step is of order 1.
 
+    Under pessimism, its rule takes the place of the mean over k: of steps, or (level "return") of what members give a whole
+    segment in `returns` alone, while steps keep the mean. Its knob counts in spreads of the members' mean on the anchor: over
+    real steps (`step_spread`) or over segments (`return_spread`). What is taken off a step makes, in the terminating form,
+    every step dearer where members disagree: an early end may then pay.
+
     Standardizing members before they are combined follows Coste et al. 2023 (https://arxiv.org/abs/2310.02743).
     """
 
@@ -106,9 +114,17 @@ class AnchoredReward(RewardModel):
     def __init__(self, is_fixed_horizon: bool) -> None:
         """μ = 0, σ = 1 and c = 1 until `anchor` or `load_state`."""
         self.is_fixed_horizon = is_fixed_horizon
+        self.pessimism = Pessimism()
         self.center = torch.zeros(self.n_members)
         self.scale = torch.ones(self.n_members)
         self.mean_scale = torch.ones(1)
+        self.step_spread, self.return_spread = torch.ones(1), torch.ones(1)
+
+    def with_pessimism(self, pessimism: Pessimism) -> Self:
+        """Returns the same trained members combined by another rule; nothing is fitted, and networks are shared."""
+        other = copy.copy(self)
+        other.pessimism = pessimism
+        return other
 
     @property
     def n_members(self) -> int:
@@ -149,6 +165,9 @@ class AnchoredReward(RewardModel):
             self.scale = _usable(values.std(1, correction=0))
             members = values / self.scale[:, None]
         self.mean_scale = _usable(members.mean(0).std(correction=0).reshape(1))
+        steps = self._standardized(raw).mean(0) * real
+        self.step_spread = _usable(steps[real].std(correction=0).reshape(1))
+        self.return_spread = _usable(steps.sum(-1).std(correction=0).reshape(1))
 
     def member_scores(self, segments: Segments) -> FloatArray:
         """Returns (K, N) raw segment scores: differences of them are log odds."""
@@ -163,12 +182,21 @@ class AnchoredReward(RewardModel):
 
     def step_rewards(self, segments: Segments, annotator: IntArray | None = None) -> FloatArray:
         """Returns (N, L) proxy rewards; exactly 0 on absorbing steps."""
-        return self._combine(self.member_step_rewards(segments))
+        return self._combine(self.member_step_rewards(segments), "step")
+
+    def returns(self, segments: Segments) -> FloatArray:
+        """Returns (N,) what whole segments are worth: the sum of their steps, or members' sums combined at level "return"."""
+        if self.pessimism.level == "step":
+            return np.asarray(self.step_rewards(segments).sum(1))
+        return self._combine(self.member_step_rewards(segments).sum(2), "return")
 
     def rewards(self, transitions: Transitions) -> npt.NDArray[np.float32]:
         """Returns (B,) proxy rewards of real steps."""
-        members = self._standardized(self.raw_rewards(transitions))
-        return self._combine(members.numpy()).astype(np.float32)
+        return self._combine(self.member_rewards(transitions), "step").astype(np.float32)
+
+    def member_rewards(self, transitions: Transitions) -> npt.NDArray[np.float32]:
+        """Returns (K, B) members' standardized rewards (r̂_k − μ_k) / σ_k of real steps."""
+        return np.asarray(self._standardized(self.raw_rewards(transitions)).numpy())
 
     def member_prob_first(self, first: Segments, second: Segments) -> FloatArray:
         """Returns (K, M) probabilities σ(score_k(first) − score_k(second)), from raw outputs."""
@@ -181,22 +209,24 @@ class AnchoredReward(RewardModel):
     def state(self) -> dict[str, torch.Tensor]:
         """Returns named copies of every tensor, μ, σ and c among them."""
         named = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        named |= {"center": self.center, "scale": self.scale, "mean_scale": self.mean_scale}
+        named |= {name: getattr(self, name) for name in _ANCHORED}
         return {name: tensor.detach().clone() for name, tensor in named.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` returned, bit for bit."""
         self.network.load_state_dict(_part(state, "network"))
-        self.center, self.scale = state["center"].clone(), state["scale"].clone()
-        self.mean_scale = state["mean_scale"].clone()
+        for name in _ANCHORED:
+            setattr(self, name, state[name].clone())
 
     def _standardized(self, raw: torch.Tensor) -> torch.Tensor:
         shape = (-1, *[1] * (raw.dim() - 1))
         return (raw - self.center.reshape(shape)) / self.scale.reshape(shape)
 
-    def _combine(self, members: AnyArray) -> AnyArray:
-        """Turns (K, …) standardized members into (…) proxy rewards: the one place where pessimism goes."""
-        return np.asarray(members.mean(0) / self.mean_scale.item())
+    def _combine(self, members: AnyArray, level: str) -> AnyArray:
+        """Turns (K, …) standardized members into (…) proxy rewards, or returns: the one place where pessimism goes."""
+        rule = self.pessimism if self.pessimism.level == level else Pessimism()
+        spread = self.step_spread if level == "step" else self.return_spread
+        return np.asarray(rule(members, spread.item()) / self.mean_scale.item())
 
 
 class EnsembleReward(AnchoredReward):

@@ -103,8 +103,10 @@ class PairLearner(RewardLearner, Generic[ModelT]):
         n_steps, scalars = self._train(network, data, raw.weight, generator)
         model = self.fitted_model(network)
         model.anchor(anchor)
+        model.pessimism = self.settings.combination
         self._model = model
-        return fit_report(model, comparisons, context, n_steps, scalars)
+        spreads = {name: float(getattr(model, name)) for name in ("step_spread", "return_spread")}
+        return fit_report(model, comparisons, context, n_steps, scalars | spreads)
 
     def state(self) -> dict[str, Any]:
         """Returns the model's tensors and the frozen anchor's segment index; nothing before `fit`."""
@@ -123,6 +125,7 @@ class PairLearner(RewardLearner, Generic[ModelT]):
             return
         model = self.empty_model(state)
         model.load_state({name: tensor for name, tensor in state.items() if not name.startswith("anchor.")})
+        model.pessimism = self.settings.combination
         trajectory, start = (state[f"anchor.{name}"].numpy().copy() for name in ("trajectory", "start"))
         self._anchor = SegmentIndex(trajectory, start, int(state["anchor.length"][0]))
         self._model = model

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from preflab.errors import InvalidArgument, UnknownName
 from preflab.networks import ACTIVATIONS
+from preflab.rewards.pessimism import Pessimism
 
 INPUTS = ("obs", "obs_action", "obs_action_next", "obs_action_delta")
 DATA = ("shared", "bootstrap", "folds")
@@ -13,7 +14,6 @@ LIKELIHOODS = ("partial_return", "regret", "regret_frozen_critic")
 REGRET_FORMS = ("expected", "realized")
 REGRET_WEIGHTINGS = ("uniform", "discounted")
 PLANNERS = ("exact", "successor_features")
-PESSIMISM = ("mean",)
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -40,7 +40,13 @@ class RewardSettings:
             partial return fits, up to shaping: a negative control).
         data: "shared" (every member sees all comparisons), "bootstrap" (each its own multinomial weights) or "folds"
             (each leaves out its own n-th of the comparisons).
-        pessimism: how members become one number; "mean".
+        pessimism: how members become one number: "mean", "worst", mean less `pessimism_knob` times the "variance" or the
+            standard "deviation", "blend" of mean (share `pessimism_knob`) and worst, or "soft", −b log mean exp(−r / b).
+        pessimism_knob: λ, κ, share or b of that rule, in spreads of the members' mean on the anchor at the level; null takes
+            0.5, 1, 0.3 or 1.
+        pessimism_ddof: 0 divides sums of squares by the number of members, 1 by one less.
+        pessimism_level: "step", what an agent is paid; or "return", what whole segments are worth to those who score segments
+            (steps are then paid by the mean).
         learning_rate: AdamW's step size.
         weight_decay: AdamW's decoupled decay: a step shrinks weights by learning_rate · weight_decay, 1 % by default.
         n_epochs: passes over the comparisons, unless `max_steps` ends the fit first.
@@ -80,6 +86,9 @@ class RewardSettings:
     likelihood: str = "partial_return"
     data: str = "folds"
     pessimism: str = "mean"
+    pessimism_knob: float | None = None
+    pessimism_ddof: int = 0
+    pessimism_level: str = "step"
     learning_rate: float = 1e-3
     weight_decay: float = 10.0
     n_epochs: int = 80
@@ -106,7 +115,7 @@ class RewardSettings:
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
         for name, known in (
             ("activation", tuple(ACTIVATIONS)), ("inputs", INPUTS), ("likelihood", LIKELIHOODS), ("data", DATA),
-            ("pessimism", PESSIMISM), ("regret_form", REGRET_FORMS), ("regret_weighting", REGRET_WEIGHTINGS),
+            ("regret_form", REGRET_FORMS), ("regret_weighting", REGRET_WEIGHTINGS),
             ("planner", PLANNERS), ("precision", PRECISIONS),
         ):
             if getattr(self, name) not in known:
@@ -126,6 +135,8 @@ class RewardSettings:
                 raise InvalidArgument(name, "must not be negative", getattr(self, name))
         if not 0 <= self.label_smoothing < 1:
             raise InvalidArgument("label_smoothing", "must be in [0, 1)", self.label_smoothing)
+        if self.combination.rule in ("variance", "deviation") and self.n_members <= self.pessimism_ddof:
+            raise InvalidArgument("pessimism_ddof", f"must be below n_members, {self.n_members}", self.pessimism_ddof, "0")
         if self.data == "folds" and self.n_members < 2:
             raise InvalidArgument("n_members", 'must be at least 2 for data "folds"', self.n_members)
         if self.early_stopping and self.data == "shared":
@@ -133,3 +144,8 @@ class RewardSettings:
                 "early_stopping", "needs comparisons that a member did not train on", self.data,
                 'data "bootstrap" or "folds"',
             )
+
+    @property
+    def combination(self) -> Pessimism:
+        """The rule that makes one number of the members'."""
+        return Pessimism(self.pessimism, self.pessimism_knob, self.pessimism_ddof, self.pessimism_level)
