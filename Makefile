@@ -12,8 +12,8 @@ override $(1) := $(2)
 endif
 endef
 $(eval $(call setting,ENV,pendulum))
-$(eval $(call setting,ORACLE,partial_return))
 $(eval $(call setting,REWARD,ensemble))
+$(eval $(call setting,ORACLE,$(if $(filter heron,$(REWARD)),heron,partial_return)))
 $(eval $(call setting,AGENT,ppo))
 $(eval $(call setting,BUDGET,demo))
 $(eval $(call setting,SEED,0))

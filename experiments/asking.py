@@ -28,6 +28,14 @@ class Ledger:
             n_ties=self.n_ties + int(np.sum(choice == Choice.TIE)),
         )
 
+    def shares(self) -> dict[str, float | None]:
+        """Returns which share of all queries was skipped and which of all answers, held-out ones too, was a tie."""
+        n_answered = self.n_queries - self.n_skips
+        return {
+            "skip_share": self.n_skips / self.n_queries if self.n_queries else None,
+            "tie_share": self.n_ties / n_answered if n_answered else None,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Answers:

@@ -19,13 +19,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from preflab import agents
 from preflab.agents import KLSettings
-from preflab.errors import InvalidArgument, UnknownName
+from preflab.errors import InvalidArgument, Refused, UnknownName
 from preflab.experiments import own_env
 from preflab.oracles import OracleSettings
 from preflab.rewards import RewardSettings
 
 CONF = Path(__file__).parent / "conf"
 GROUPS = ("env", "oracle", "reward", "agent", "budget", "strategy", "kl")
+ANSWERS_OF = {"heron": "heron"}  # rewards that are fitted to one oracle's answers: the ensemble under another name
 CONTROLS = ("constant", "random", "gold", "shaped-gold")
 _T = TypeVar("_T")
 
@@ -184,6 +185,14 @@ class RunConfig:
     out: str = "runs"
     video: bool = True
 
+    def __post_init__(self) -> None:
+        oracle = ANSWERS_OF.get(self.reward_name, self.oracle_name)
+        if self.oracle_name != oracle:
+            raise Refused(
+                f"REWARD={self.reward_name} is the ensemble fitted to {oracle.upper()}'s answers; ORACLE={self.oracle_name} gives "
+                "others: leave it out, or use REWARD=ensemble, which is fitted to anybody's"
+            )
+
     @property
     def name(self) -> str:
         """The run folder's name."""
@@ -212,10 +221,11 @@ def compose_run(overrides: Sequence[str] = ()) -> tuple[RunConfig, dict[str, Any
     Raises:
         UnknownName: a group or preset that does not exist, with the nearest names and the whole list.
         InvalidArgument: a value that breaks a rule, a key that does not exist, or an env's yaml that cannot be read.
+        Refused: an oracle beside a reward that is fitted to another one's answers.
     """
     for override in overrides:
         _check_names(override)
-    overrides, form = own_env.resolved(overrides)
+    overrides, form = own_env.resolved([*overrides, *_implied(overrides)])
     groups = [override for override in overrides if override.split("=", 1)[0] in GROUPS]
     values = [override for override in overrides if override.split("=", 1)[0] not in GROUPS]
     first = _compose(groups)
@@ -273,6 +283,13 @@ def _check_names(override: str) -> None:
             raise UnknownName("override", key.split(".", 1)[0], [*GROUPS, *top])
     elif key not in top:
         raise UnknownName("override", key, [*GROUPS, *top])
+
+
+def _implied(overrides: Sequence[str]) -> list[str]:
+    """Returns the oracle that a reward stands for, where no oracle is named."""
+    said = dict(override.split("=", 1) for override in overrides if override.split("=", 1)[0] in ("oracle", "reward"))
+    oracle = ANSWERS_OF.get(said.get("reward", ""))
+    return [f"oracle={oracle}"] if oracle and "oracle" not in said else []
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:

@@ -20,6 +20,7 @@ from preflab.experiments.controls import GoldSource
 from preflab.experiments.evaluation import EVALUATION_SEED, measure
 from preflab.experiments.progress import Progress, Stopwatch
 from preflab.experiments.stages import Stages, build, reference_state, subsample
+from preflab.experiments.users import user_scores
 from preflab.interfaces import LearnerContext, RewardModel
 from preflab.seeding import generator, small_seed
 from preflab.types import AnyArray, ScoredStore, ScoredTrajectory
@@ -92,6 +93,13 @@ class Loop:
             self.stages.learner.load_state(state.learner)
         if self.stages.state_value is not None:
             self.stages.state_value.load_state(state.oracle_memory)
+        for stats in state.oracle_stats[self.told :]:
+            self.tell(stats)
+
+    def tell(self, stats: dict[str, float]) -> None:
+        """Tells the oracle of a new round."""
+        self.stages.oracle.begin_round(stats)
+        self.told += 1
 
     def oracle_memory(self) -> dict[str, AnyArray]:
         """Returns the values of states that the oracle has paid for; empty unless it branches."""
@@ -128,9 +136,7 @@ class Loop:
         self.progress.enter("ask")
         r, seed, budget = state.round, self.config.seed, self.config.budget
         stats = {"round": float(r), "n_answered": float(state.ledger.n_queries), **_last_returns(state)}
-        for told in (*state.oracle_stats[self.told :], stats):
-            self.stages.oracle.begin_round(told)
-            self.told += 1
+        self.tell(stats)
         n = budget.comparisons_by_round()[r]
         n_heldout = min(n - 1, max(1, round(budget.heldout_share * n))) if n > 1 else 0
         films, ledger = [state.films], state.ledger
@@ -230,8 +236,11 @@ class Loop:
         row = {
             "round": state.round, "n_env_steps": state.steps_done, "n_comparisons": len(state.answers.comparisons),
             "n_queries": state.ledger.n_queries, **measured.row(), "gold_return_deterministic": mean_return, **figures,
-            "skip_share": state.ledger.n_skips / max(1, state.ledger.n_queries), "seconds": seconds,
+            **state.ledger.shares(), "seconds": seconds,
         }
+        with self.watch.on("oracle"):
+            if (scores := user_scores(self.stages.oracle, episodes, self.config.env.segment_length)) is not None:
+                row["user_scores"] = scores
         self.progress.gold, self.progress.proxy = measured.gold_return_mean, measured.proxy_return_mean
         for name, value in row.items():
             if isinstance(value, float) and name != "seconds":

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import preflab
-from preflab import oracles
 from preflab.experiments.asking import Answers
 from preflab.experiments.config import CONTROLS, RunConfig
+from preflab.experiments.report.judged import judgments
 from preflab.interfaces import RewardModel
 from preflab.rewards import metrics
 from preflab.storage import load_json
@@ -39,7 +40,7 @@ def heldout_figures(model: RewardModel | None, store: ScoredStore, answers: Answ
             "calibration_error": metrics.ece(p_first, comparisons.choice),
             "brier": metrics.brier(p_first, comparisons.choice),
         }
-    figures["tie_share"] = float(np.mean(comparisons.choice == Choice.TIE))
+    figures["heldout_tie_share"] = float(np.mean(comparisons.choice == Choice.TIE))
     return {name: _finite(value) for name, value in figures.items()}
 
 
@@ -92,10 +93,10 @@ def likelihood(config: RunConfig) -> str | None:
     return None if config.reward_name in CONTROLS else config.reward.likelihood
 
 
-def is_misspecified(config: RunConfig) -> bool | None:
-    """Returns whether the learner's likelihood assumes another judgment than the oracle's; None without a learner."""
+def is_misspecified(config: RunConfig, card: Mapping[str, Any]) -> bool | None:
+    """Returns whether the learner's likelihood assumes another judgment than the oracle's card says; None without a learner."""
     assumed = likelihood(config)
-    return None if assumed is None else {ASSUMED_JUDGMENT[assumed]} != oracles.judgments(config.oracle_name, config.oracle)
+    return None if assumed is None else judgments(card) != {ASSUMED_JUDGMENT[assumed]}
 
 
 def padded_share(stores: list[tuple[ScoredStore, Answers]]) -> float:

@@ -18,6 +18,7 @@ from preflab.experiments import checkpoint, film, record, report
 from preflab.experiments.checkpoint import State
 from preflab.experiments.config import RunConfig, compose_run, from_tree
 from preflab.experiments.evaluation import EVALUATION_SEED, distance_to_reference
+from preflab.experiments.levels import level_figures
 from preflab.experiments.loop import Loop, start
 from preflab.experiments.stages import check
 from preflab.experiments.users import user_figures
@@ -172,7 +173,7 @@ def _calibration(loop: Loop, state: State) -> dict[str, Any]:
 
 def _record(loop: Loop, state: State) -> dict[str, Any]:
     config, stages, model = loop.config, loop.stages, loop.model(state)
-    first, last = state.history[0], state.history[-1]
+    first, last, card = state.history[0], state.history[-1], stages.oracle.card()
     stochastic = loop.evaluation_episodes(state.round)
     baseline = record.baseline(config)
     gold_agent = baseline["gold_return"] if baseline else None
@@ -184,9 +185,11 @@ def _record(loop: Loop, state: State) -> dict[str, Any]:
         "env": config.env.name, "form": config.form, "oracle": config.oracle_name, "reward": config.reward_name,
         "agent": config.agent_name, "budget": config.budget.name, "seed": config.seed,
         "likelihood": record.likelihood(config),
-        "is_misspecified": record.is_misspecified(config),
+        "is_misspecified": record.is_misspecified(config, card),
         "n_queries": state.ledger.n_queries, "n_comparisons": n_asked, "n_heldout_comparisons":
             len(state.heldout_answers.comparisons), "n_skips": state.ledger.n_skips, "n_ties": state.ledger.n_ties,
+        **state.ledger.shares(), "intransitive_triples": card.get("intransitive", {}).get("share_of_triples"),
+        **level_figures(stages.oracle, state.pool, state.answers),
     }
     for part in ("mean", "low", "high"):
         ending = "" if part == "mean" else f"_{part}"

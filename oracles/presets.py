@@ -13,8 +13,9 @@ from preflab.interfaces import Response, StateValue, ValueFunction
 from preflab.oracles.branching import BranchedRegret
 from preflab.oracles.building import Built, Scene, build_human, check_human
 from preflab.oracles.calibration import Calibration, agreement, compared_pairs, rounding
-from preflab.oracles.cells import cyclic_share
-from preflab.oracles.judgments import Regret
+from preflab.oracles.cells import Cells, cyclic_share
+from preflab.oracles.features import FeatureJudgment
+from preflab.oracles.judgments import PartialReturn, Regret
 from preflab.oracles.majority import Majority, vote
 from preflab.oracles.oracle import ComposedOracle, scores_of
 from preflab.oracles.people import people_of
@@ -63,7 +64,8 @@ def build(
     found = agreement(built.values, scene.is_terminated, built.response)
     notes = {
         "task": task, "form": form, "calibration": how, "accuracy": found, "judged_spread": float(scores.std()),
-        **_level_notes(built), "intransitive": _intransitive([built.response], [built.values], np.ones(1)),
+        **_level_notes(built),
+        "intransitive": _intransitive([built.response], [built.values], np.ones(1), shown=_shown(built, scene)),
     }
     if isinstance(built.judgment, BranchedRegret | Regret):
         notes |= _regret_notes(scores, dict(scene.expert), calibration.segments.length)
@@ -122,13 +124,14 @@ def _population(name: str, settings: OracleSettings, humans: Sequence[Human], se
         scores.append(scores_of(built.response, built.values, reference))
         found = agreement(built.values, scene.is_terminated, built.response)["equal status"]
         figures[human.name] = {
+            "judged_by": own.judged_by(name), **({"ties": own.ties} if own.ties else {}),
             "accuracy": found["accuracy"], "tie_rate": found["tie_rate"], "n_pairs": found["n_pairs"],
             "judged_spread": float(scores[-1].std()), **_level_notes(built),
         }
     names, orders = [human.name for human in humans], pairwise_agreement(np.stack(scores))
     how = "each human's beta solved for a target accuracy in that human's own eyes"
     responses, values = [member.response for member in members], [alike[repr(settings.of(human))].values for human in humans]
-    shares = np.array([human.share for human in humans])
+    shares, shown = np.array([human.share for human in humans]), _shown(alike[repr(settings.of(humans[0]))], scene)
     kind = Majority if settings.population == "majority" else Population
     notes = {
         "task": scene.task, "form": scene.form, "humans": figures, "calibration": {
@@ -137,15 +140,20 @@ def _population(name: str, settings: OracleSettings, humans: Sequence[Human], se
         },
         "agreement": {name: dict(zip(names, _finite(row), strict=True)) for name, row in zip(names, orders, strict=True)},
         "agreement_is": "share of pairs of the calibration pool that two humans order alike, without noise",
-        "intransitive": _intransitive(responses, values, shares, is_majority=kind is Majority),
+        "intransitive": _intransitive(responses, values, shares, shown=shown, is_majority=kind is Majority),
     }
     return kind(members, seed=seed, name=name, notes=notes)
 
 
 def _intransitive(
-    responses: Sequence[Response], values: Sequence[FloatArray], shares: FloatArray, *, is_majority: bool = False
+    responses: Sequence[Response], values: Sequence[FloatArray], shares: FloatArray, *, shown: Mapping[str, FloatArray],
+    is_majority: bool = False,
 ) -> dict[str, Any]:
-    """Returns which share of triples of calibration segments goes in a circle: a is likelier preferred to b, b to c, c to a."""
+    """Returns which share of triples of calibration segments goes in a circle: a is likelier preferred to b, b to c, c to a.
+
+    With it comes the circle whose least certain answer is the most certain: `p` of a over b, b over c and c over a (a tie or
+    skip counts half), and what `shown` has of the three.
+    """
     n = len(values[0])
     rows = np.unique(np.linspace(0, n - 1, min(n, _N_TRIED)).round().astype(np.int64))
     first, second = (grid.reshape(-1) for grid in np.meshgrid(rows, rows, indexing="ij"))
@@ -155,7 +163,28 @@ def _intransitive(
     p = vote(each) if is_majority else (shares[:, None, None] * each).sum(axis=0)
     ahead = (p[:, Choice.FIRST] - p[:, Choice.SECOND]).reshape(len(rows), len(rows))
     ahead = 0.5 * (ahead - ahead.T)  # a bias for what is shown first is no preference
-    return {"share_of_triples": cyclic_share(0.5 + 0.5 * np.where(np.abs(ahead) > 1e-9, ahead, 0.0)), "n_segments": len(rows)}
+    matrix = 0.5 + 0.5 * np.where(np.abs(ahead) > 1e-9, ahead, 0.0)
+    share = cyclic_share(matrix)
+    found: dict[str, Any] = {"share_of_triples": share, "n_segments": len(rows)}
+    if share > 0:
+        least = np.minimum(np.minimum(matrix[:, :, None], matrix[None]), matrix.T[:, None])  # of a over b, b over c, c over a
+        a, b, c = np.unravel_index(int(least.argmax()), least.shape)
+        chosen = rows[[a, b, c]]
+        found["example"] = {
+            "segments": chosen.tolist(), "p": [float(matrix[a, b]), float(matrix[b, c]), float(matrix[c, a])],
+            **{name: each[chosen].tolist() for name, each in shown.items()},
+        }
+    return found
+
+
+def _shown(built: Built, scene: Scene) -> dict[str, FloatArray]:
+    """Returns what a reader can tell calibration segments apart by: their gold sums and the features that are judged."""
+    gold = {"gold": PartialReturn().values(scene.calibration)}
+    if isinstance(built.judgment, Cells):
+        return gold | {"cell": built.values}
+    if isinstance(built.judgment, FeatureJudgment):
+        return dict(zip(built.judgment.names, built.judgment.of_segments(scene.calibration).T, strict=True)) | gold
+    return gold
 
 
 def _level_notes(built: Built) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from preflab.rewards.settings import RewardSettings
 from preflab.rewards.tabular import TabularLearner
 from preflab.types import AnyArray
 
-NAMES = ("constant", "ensemble", "random", "regret", "regret_frozen_critic", "regret_tabular")
-ENSEMBLES = ("ensemble", "regret", "regret_frozen_critic")  # presets of networks; what they assume is `likelihood`
+NAMES = ("constant", "ensemble", "heron", "random", "regret", "regret_frozen_critic", "regret_tabular")
+ENSEMBLES = ("ensemble", "heron", "regret", "regret_frozen_critic")  # presets of networks; what they assume is `likelihood`
 LEARNERS = {"partial_return": BradleyTerryLearner, "regret": RegretLearner, "regret_frozen_critic": FrozenCriticLearner}
 
 
@@ -31,7 +31,7 @@ def build(
     """Returns the learner called `name`; raises `UnknownName` with the nearest names otherwise.
 
     Args:
-        name: networks ("ensemble", "regret", "regret_frozen_critic": one learner, whose `settings.likelihood` decides),
+        name: networks ("ensemble", "heron", "regret", "regret_frozen_critic": one learner, whose `settings.likelihood` decides),
             tables for finite tasks ("regret_tabular"), or a control ("constant", "random").
         settings: what the networks are and how they are fitted; None takes the defaults.
         observation_space: Box or Discrete.

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preflab.experiments.report.folder import find_number, number
+from preflab.experiments.report.judged import judged_by
 from preflab.experiments.report.statistics import wilson_interval
 from preflab.experiments.report.words import JUDGMENTS, count, percent, plain, signed, spoken, steps
 
@@ -30,7 +31,7 @@ def find_warnings(record: Row, history: Sequence[Row], card: Row) -> list[str]:
         card: the oracle's card; `gap` (of the expert) and `judged_spread` are looked for at any depth.
     """
     found = [
-        _misspecified(record),
+        _misspecified(record, card),
         _experimental(record),
         _beaten_by_constant(record),
         _proxy_up_gold_down(history),
@@ -46,13 +47,13 @@ def find_warnings(record: Row, history: Sequence[Row], card: Row) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def _misspecified(record: Row) -> str:
+def _misspecified(record: Row, card: Row) -> str:
     if record.get("is_misspecified") is not True:
         return ""
-    oracle, likelihood = (str(record.get(key, "an unnamed rule")) for key in ("oracle", "likelihood"))
+    likelihood = str(record.get("likelihood", "an unnamed rule"))
     sentence = (
-        f"The likelihood is misspecified: the human judged by {JUDGMENTS.get(oracle, spoken(oracle))}, the learner "
-        f"assumed {JUDGMENTS.get(likelihood, spoken(likelihood))}."
+        f"The likelihood is misspecified: the human judged by {judged_by(record, card)}; the learner assumed "
+        f"{JUDGMENTS.get(likelihood, spoken(likelihood))}."
     )
     accuracy, best = number(record, "heldout_accuracy"), number(record, "best_possible_accuracy")
     if accuracy is None or best is None:

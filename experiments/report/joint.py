@@ -12,9 +12,10 @@ from preflab.errors import InvalidArgument
 from preflab.experiments.report import figures
 from preflab.experiments.report.checks import find_warnings
 from preflab.experiments.report.folder import RunFolder, number, read_run
+from preflab.experiments.report.judged import belief
 from preflab.experiments.report.page import figure, note, page, section, table
 from preflab.experiments.report.statistics import Interval, sign_flip_p, t_interval
-from preflab.experiments.report.words import belief, count, duration, escape, plain, signed, spoken, steps, what_ran
+from preflab.experiments.report.words import count, duration, escape, plain, signed, spoken, steps, what_ran
 from preflab.storage import save_text
 
 METRICS = {
@@ -115,7 +116,7 @@ def write_joint_report(run_dirs: Sequence[Path], out: Path) -> Path:
     what = (
         what_ran({**first.record, "seed": None}) if len(conditions) == 1 else f"{len(conditions)} conditions compared"
     )
-    belief_text = belief(first.record) if len(conditions) == 1 else "Conditions, side by side"
+    belief_text = belief(first.record, first.card) if len(conditions) == 1 else "Conditions, side by side"
     body = [
         f'<p class="what">{escape(what)} · {seeds} runs</p>',
         f"<h1>{escape(belief_text[0].upper() + belief_text[1:])}.</h1>",

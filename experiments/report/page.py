@@ -72,13 +72,14 @@ break-inside:avoid}
 pre,code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.84rem}
 pre{background:var(--wash);padding:.6rem .8rem;margin:.35rem 0;white-space:pre-wrap;overflow-wrap:anywhere}
 ol.next{padding-left:1.2rem}ol.next li{margin:.7rem 0}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto}.scroll+.scroll{margin-top:1rem}
 table{border-collapse:collapse;font-size:.9rem;width:100%}
 th{text-align:right;font-weight:600;color:var(--muted);font-size:.8rem;vertical-align:bottom;
 border-bottom:2px solid var(--ink)}
 th,td{padding:.32rem .5rem}td{text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0;white-space:normal}
 td small{display:block;color:var(--muted)}
+.shade{display:block;font-style:normal;background:rgba(43,92,138,var(--a));margin:0 -.3rem;padding:0 .3rem}
 a{color:var(--proxy)}summary{cursor:pointer;color:var(--muted);font-size:.9rem;margin-top:.8rem}
 footer{margin-top:3rem;color:var(--muted);font-size:.82rem}
 @media(max-width:38rem){main{padding:1.2rem .9rem 3rem}h1{font-size:1.2rem}.verdict{grid-template-columns:1fr}
@@ -117,6 +118,24 @@ def note(text: str) -> str:
 def figure(svg: str) -> str:
     """Returns an inline figure, or nothing."""
     return f"<figure>{svg}</figure>" if svg else ""
+
+
+def folded(summary: str, inside: str) -> str:
+    """Returns html that is shown when its summary (plain text) is opened."""
+    return f"<details><summary>{escape(summary)}</summary>{inside}</details>"
+
+
+def shares_bar(parts: Sequence[tuple[str, str, float, str]]) -> str:
+    """Returns one bar of parts (label, color, amount, what is said of it), and below it what each is, the largest first."""
+    total = sum(amount for _, _, amount, _ in parts)
+    bars = "".join(
+        f'<i style="flex:{amount / total:.5f} 0 0;background:{color}"></i>' for _, color, amount, _ in parts if amount
+    )
+    keys = "".join(
+        f'<li><i style="background:{color}"></i>{escape(label)} <b>{escape(said)}</b></li>'
+        for label, color, amount, said in sorted(parts, key=lambda part: -part[2]) if amount
+    )
+    return f'<div class="bar">{bars}</div><ul class="key">{keys}</ul>'
 
 
 def warning_box(warnings: Sequence[str]) -> str:

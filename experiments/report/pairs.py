@@ -4,8 +4,9 @@ import numpy as np
 
 from preflab.experiments.report.film import strips_within
 from preflab.experiments.report.folder import RunFolder
+from preflab.experiments.report.judged import judged_by
 from preflab.experiments.report.page import note, section
-from preflab.experiments.report.words import JUDGMENTS, MISSING, escape, plain, spoken
+from preflab.experiments.report.words import MISSING, escape, plain
 from preflab.storage import Arrays
 from preflab.types import Choice
 
@@ -29,15 +30,8 @@ def film_section(run: RunFolder) -> str:
             name: array for name, array in film.items() if name not in ("proxy", "proxy_sum", "p_model", "is_wrong")
         }
     strips = strips_within(film["frames"], _MOST_BYTES)
-    oracle = str(run.record.get("oracle", ""))
-    why = (
-        ""
-        if oracle == "partial_return"
-        else (
-            f" The human judged by {JUDGMENTS.get(oracle, spoken(oracle) or 'its own rule')}: "
-            "the larger gold sum need not win."
-        )
-    )
+    judged = judged_by(run.record, run.card)
+    why = "" if judged == "partial return" else f" The human judged by {judged}: the larger gold sum need not win."
     text = (
         "Time runs from left to right. Under each frame: gold and proxy reward of that step. The human's choice is "
         f"framed; a pair that the learner gets wrong is marked in red.{why}"

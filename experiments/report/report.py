@@ -5,13 +5,26 @@ from pathlib import Path
 
 from preflab.experiments.report import figures
 from preflab.experiments.report.checks import find_warnings
+from preflab.experiments.report.circles import circles_section
 from preflab.experiments.report.folder import RunFolder, number, read_run
-from preflab.experiments.report.page import definitions, figure, note, page, record_table, section, table, warning_box
+from preflab.experiments.report.judged import belief
+from preflab.experiments.report.levels import levels_section
+from preflab.experiments.report.page import (
+    definitions,
+    figure,
+    folded,
+    note,
+    page,
+    record_table,
+    section,
+    shares_bar,
+    table,
+    warning_box,
+)
 from preflab.experiments.report.pairs import film_section
-from preflab.experiments.report.users import users_section
+from preflab.experiments.report.users import MOST_ROWS, users_section
 from preflab.experiments.report.verdict import facts, headline, verdict
 from preflab.experiments.report.words import (
-    belief,
     count,
     duration,
     escape,
@@ -47,12 +60,13 @@ def write_report(run_dir: Path) -> Path:
     run = read_run(Path(run_dir))
     warnings = run.warnings if run.warnings is not None else find_warnings(run.record, run.history, run.card)
     sections: list[Callable[[RunFolder], str]] = [
-        _training, _video, _answers, film_section, _factors, users_section, _card, _time, _next, _made, _everything,
+        _training, _video, _answers, film_section, _factors, users_section, levels_section, circles_section, _card, _time, _next,
+        _made, _everything,
     ]
-    body = [headline(run.record), warning_box(warnings), verdict(run), facts(run), *(part(run) for part in sections)]
+    body = [headline(run), warning_box(warnings), verdict(run), facts(run), *(part(run) for part in sections)]
     body.append("<footer>Written by preflab from the files of this folder alone. Intervals are 95 %.</footer>")
     path = run.path / "report.html"
-    save_text(path, page(f"{what_ran(run.record)} — {belief(run.record)}", body))
+    save_text(path, page(f"{what_ran(run.record)} — {belief(run.record, run.card)}", body))
     return path
 
 
@@ -88,8 +102,8 @@ def _answers(run: RunFolder) -> str:
     parts = [
         f"Expected calibration error {error:.3f}." if error is not None else "",
         f"Log loss {log_loss:.3f} nats (a coin: 0.693)." if log_loss is not None else "",
-        f"Ties: {percent(tie)} of the held-out answers." if (tie := number(last, "tie_share")) is not None else "",
-        f"Skipped: {percent(skip)} of the queries." if (skip := number(last, "skip_share")) is not None else "",
+        f"Ties: {percent(tie)} of all answers." if (tie := number(last, "tie_share")) is not None else "",
+        f"Skipped: {percent(skip)} of all queries." if (skip := number(last, "skip_share")) is not None else "",
     ]
     missing = "" if calibration else "No calibration plot: the run left no held-out answers (calibration.json)."
     return section(
@@ -129,9 +143,17 @@ def _factor_rank(name: str) -> tuple[int, str]:
 
 
 def _card(run: RunFolder) -> str:
-    return section(
-        "The simulated human", definitions(run.card) or note("The run left no card of its oracle (card.json).")
-    )
+    """Returns the oracle's card, without what has a section of its own; many humans are folded."""
+    card, circles, humans = dict(run.card), run.card.get("intransitive"), run.card.get("humans")
+    if isinstance(circles, dict):
+        card["intransitive"] = {name: value for name, value in circles.items() if name != "example"}
+    if (number(run.record, "n_annotators") or 0) > 1:
+        card.pop("agreement", None)
+    many = ""
+    if isinstance(humans, dict) and len(humans) > MOST_ROWS:
+        many = folded(f"Its {len(humans)} humans", definitions({"humans": card.pop("humans")}))
+    none = note("The run left no card of its oracle (card.json).")
+    return section("The simulated human", definitions(card) or none, many)
 
 
 def _time(run: RunFolder) -> str:
@@ -139,20 +161,16 @@ def _time(run: RunFolder) -> str:
     total = sum(seconds for _, _, seconds in spent)
     if total <= 0:
         return section("Where the time went", note("The record holds no seconds_… of its parts."))
-    bars = "".join(
-        f'<i style="flex:{seconds / total:.5f} 0 0;background:{color}"></i>' for _, color, seconds in spent if seconds
-    )
-    keys = "".join(
-        f'<li><i style="background:{color}"></i>{label} <b>{duration(seconds)}</b> ({percent(seconds / total)})</li>'
-        for label, color, seconds in sorted(spent, key=lambda row: -row[2]) if seconds
-    )
+    parts = [
+        (label, color, seconds, f"{duration(seconds)} ({percent(seconds / total)})") for label, color, seconds in spent
+    ]
     rate = number(run.record, "n_env_steps")
     text = (
         ""
         if rate is None
         else f"{duration(total)} for {steps(rate)} env steps of training: {count(rate / total)} a second."
     )
-    return section("Where the time went", f'<div class="bar">{bars}</div><ul class="key">{keys}</ul>', note(text))
+    return section("Where the time went", shares_bar(parts), note(text))
 
 
 def _next(run: RunFolder) -> str:
@@ -233,4 +251,9 @@ def _everything(run: RunFolder) -> str:
          *(plain(number(row, key)) for key in keys)]
         for row in run.history
     ]
-    return section("The record", table(heads, rows) if rows else "", "<br>", record_table(run.record))
+    of_one = {key: value for key, value in run.record.items() if key.startswith("user_")}
+    if (number(run.record, "n_annotators") or 0) <= MOST_ROWS:
+        of_one = {}
+    shown = record_table({key: value for key, value in run.record.items() if key not in of_one})
+    many = folded("What it did for each of its humans", record_table(of_one)) if of_one else ""
+    return section("The record", table(heads, rows) if rows else "", "<br>", shown, many)

@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflab.experiments.report.folder import RunFolder, number
+from preflab.experiments.report.judged import belief
 from preflab.experiments.report.page import note
-from preflab.experiments.report.words import belief, count, duration, escape, plain, steps, what_ran
+from preflab.experiments.report.words import count, duration, escape, plain, steps, what_ran
 
 
-def headline(record: Mapping[str, Any]) -> str:
+def headline(run: RunFolder) -> str:
     """Returns the first line: what was run, and what the learner believed about the human."""
-    text = belief(record)
+    text = belief(run.record, run.card)
     text = escape(text[0].upper() + text[1:])
     marked = text.replace(": misspecified", ": <em>misspecified</em>")
-    return f'<p class="what">{escape(what_ran(record))}</p><h1>{marked}.</h1>'
+    return f'<p class="what">{escape(what_ran(run.record))}</p><h1>{marked}.</h1>'
 
 
 def verdict(run: RunFolder) -> str:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-JUDGMENTS = {
+JUDGMENTS = {  # by the name of a preset or likelihood, where no card says it
     "partial_return": "partial return", "regret": "regret", "noisy": "partial return, with mistakes",
     "regret_branching": "regret, found by branching", "pluralistic": "the weights of one of several people at a time",
     "regret_frozen_critic": "regret against a fixed value function",
@@ -86,20 +86,6 @@ def what_ran(record: Mapping[str, Any]) -> str:
     parts += [spoken(record["agent"])] if record.get("agent") else []
     parts += [f"seed {record['seed']}"] if record.get("seed") is not None else []
     return " · ".join(parts)
-
-
-def belief(record: Mapping[str, Any]) -> str:
-    """Returns what the human did and what the learner took the human to do, in one clause."""
-    oracle = record.get("oracle")
-    judged = JUDGMENTS.get(str(oracle), spoken(oracle)) if oracle else "a rule that the record does not name"
-    likelihood = record.get("likelihood")
-    if likelihood in (None, "", "none"):
-        reward = record.get("reward")
-        assumed = f"the {spoken(reward)} reward assumed nothing" if reward else "the record names no likelihood"
-        return f"the human judged by {judged}; {assumed}"
-    verdict = {True: ": misspecified", False: ": well specified"}.get(record.get("is_misspecified", None), "")
-    assumed = JUDGMENTS.get(str(likelihood), spoken(likelihood))
-    return f"the human judged by {judged}; the learner assumed {assumed}{verdict}"
 
 
 def make_command(record: Mapping[str, Any], **changes: str) -> str:

@@ -25,9 +25,10 @@ from preflab.experiments.report import (
 from preflab.experiments.report.film import strips_within
 from preflab.experiments.report.folder import read_run
 from preflab.experiments.report.joint import Condition, difference, group, means
+from preflab.experiments.report.judged import belief
 from preflab.experiments.report.report import what_next
 from preflab.experiments.report.statistics import sign_flip_p, t_coverage, t_interval, t_quantile, wilson_interval
-from preflab.experiments.report.words import belief, make_command
+from preflab.experiments.report.words import make_command
 from preflab.storage import save_arrays, save_json
 
 Record = dict[str, Any]
