@@ -1,8 +1,10 @@
 """From answers to a proxy reward: networks, likelihoods, learners and what is measured of them."""
 
+from preflab.rewards.averaging import weight_averaged
 from preflab.rewards.bradley_terry import BradleyTerryLearner
 from preflab.rewards.build import build, needs
 from preflab.rewards.controls import ConstantLearner, ConstantReward, RandomLearner
+from preflab.rewards.diversity import mean_rank_correlation, rank_correlations
 from preflab.rewards.ensemble import AnchoredReward, EnsembleReward
 from preflab.rewards.frozen_critic import FrozenCriticLearner
 from preflab.rewards.learner import PairLearner
@@ -15,5 +17,5 @@ from preflab.rewards.tabular import TabularLearner
 __all__ = [
     "AnchoredReward", "BradleyTerryLearner", "ConstantLearner", "ConstantReward", "EnsembleReward",
     "FewComparisonsWarning", "FrozenCriticLearner", "PairBatch", "PairLearner", "Pessimism", "RandomLearner", "RegretLearner",
-    "RewardSettings", "TabularLearner", "build", "needs",
+    "RewardSettings", "TabularLearner", "build", "mean_rank_correlation", "needs", "rank_correlations", "weight_averaged",
 ]

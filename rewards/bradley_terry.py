@@ -11,10 +11,12 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from preflab.errors import Refused
 from preflab.inputs import Inputs, LazyInputs, rows_of
 from preflab.interfaces import LearnerContext
 from preflab.networks import EnsembleModule, Normalizer
 from preflab.networks_image import ensemble_network
+from preflab.rewards import averaging, diversity
 from preflab.rewards.ensemble import EnsembleReward, StepEncoder
 from preflab.rewards.learner import PairLearner
 from preflab.rewards.pairs import PairBatch, StepFunction, distinct_steps, segment_scores
@@ -37,6 +39,11 @@ class BradleyTerryLearner(PairLearner[EnsembleReward]):
         """Learns rewards of steps in these spaces; nothing is drawn before `fit`."""
         super().__init__(settings, is_fixed_horizon)
         self.encoder = StepEncoder(observation_space, action_space, self.settings.inputs)
+        if self.encoder.image_shapes and self.settings.diversity in ("features", "architecture"):
+            raise Refused(
+                f"diversity={self.settings.diversity} gives members other numbers to read, and these steps have images: use "
+                "diversity=seed or trunk, or data=bootstrap"
+            )
         self._normalizer = Normalizer(self.encoder.size)
 
     def scores(self, params: StepFunction, minibatch: PairBatch) -> torch.Tensor:
@@ -72,10 +79,16 @@ class BradleyTerryLearner(PairLearner[EnsembleReward]):
     def empty_model(self, state: Mapping[str, Any]) -> EnsembleReward:
         """Returns an ensemble that can load `state`."""
         self._normalizer = Normalizer(self.encoder.size)
-        return self.fitted_model(self._fresh(torch.Generator()))
+        network = self._fresh(torch.Generator())
+        return self.fitted_model(averaging.first_member(network) if self.settings.average_weights else network)
 
     def _fresh(self, generator: torch.Generator) -> EnsembleModule:
         cfg, encoder = self.settings, self.encoder
+        if cfg.diversity in ("features", "architecture"):
+            n, has_subsets = cfg.n_members, cfg.diversity == "features"
+            seen = diversity.feature_subsets(n, encoder.size, cfg.feature_share if has_subsets else 1.0, generator)
+            widths = [list(cfg.hidden)] * n if has_subsets else diversity.member_widths(n, cfg.hidden)
+            return diversity.MaskedMLP(seen, widths, cfg.activation, generator)
         return ensemble_network(cfg.n_members, encoder.size, encoder.image_shapes, cfg.hidden, cfg.activation, generator)
 
     def _fit_normalizer(self, raw: PairBatch, anchor_inputs: torch.Tensor) -> Normalizer:

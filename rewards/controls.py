@@ -76,7 +76,8 @@ class RandomLearner(BradleyTerryLearner):
     ) -> None:
         """Takes the arguments of the learner it is compared with; `seed` draws the networks."""
         kept = replace(
-            settings or RewardSettings(), warm_start=True, refit_inputs=False, data="shared", early_stopping=False
+            settings or RewardSettings(), warm_start=True, refit_inputs=False, data="shared", early_stopping=False,
+            diversity="seed", average_weights=False,
         )
         super().__init__(observation_space, action_space, kept, is_fixed_horizon)
         self._seed = seed

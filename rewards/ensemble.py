@@ -112,9 +112,10 @@ class AnchoredReward(RewardModel):
     network: EnsembleModule
 
     def __init__(self, is_fixed_horizon: bool) -> None:
-        """μ = 0, σ = 1 and c = 1 until `anchor` or `load_state`."""
+        """μ = 0, σ = 1, c = 1 and spreads 1 until `anchor` or `load_state`."""
         self.is_fixed_horizon = is_fixed_horizon
         self.pessimism = Pessimism()
+        self.shares_trunk = False  # whether members were fine-tuned from one network, so that their weights may be averaged
         self.center = torch.zeros(self.n_members)
         self.scale = torch.ones(self.n_members)
         self.mean_scale = torch.ones(1)
@@ -209,7 +210,7 @@ class AnchoredReward(RewardModel):
     def state(self) -> dict[str, torch.Tensor]:
         """Returns named copies of every tensor, μ, σ and c among them."""
         named = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        named |= {name: getattr(self, name) for name in _ANCHORED}
+        named |= {name: getattr(self, name) for name in _ANCHORED} | {"shares_trunk": torch.tensor([self.shares_trunk])}
         return {name: tensor.detach().clone() for name, tensor in named.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -217,6 +218,7 @@ class AnchoredReward(RewardModel):
         self.network.load_state_dict(_part(state, "network"))
         for name in _ANCHORED:
             setattr(self, name, state[name].clone())
+        self.shares_trunk = bool(state["shares_trunk"][0])
 
     def _standardized(self, raw: torch.Tensor) -> torch.Tensor:
         shape = (-1, *[1] * (raw.dim() - 1))

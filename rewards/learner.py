@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -16,9 +16,10 @@ from preflab.errors import InvalidArgument, NotFitted, Refused
 from preflab.inputs import in_memory, vectors_of, with_vectors
 from preflab.interfaces import FitReport, LearnerContext, RewardLearner
 from preflab.networks import EnsembleModule
+from preflab.rewards import averaging
 from preflab.rewards.ensemble import AnchoredReward, in_chunks
 from preflab.rewards.metrics import fit_report
-from preflab.rewards.pairs import PairBatch, StepFunction, cross_entropies
+from preflab.rewards.pairs import PairBatch, StepFunction, cross_entropies, offsets
 from preflab.rewards.settings import FewComparisonsWarning, RewardSettings
 from preflab.types import Comparisons, SegmentIndex, Segments
 
@@ -38,6 +39,11 @@ class PairLearner(RewardLearner, Generic[ModelT]):
     def __init__(self, settings: RewardSettings | None = None, is_fixed_horizon: bool = True) -> None:
         """Nothing is drawn before `fit`."""
         self.settings = settings or RewardSettings()
+        if self.settings.offset_pinning and not is_fixed_horizon:
+            raise Refused(
+                "offset_pinning draws scores to a mean of 0, and in the terminating form the constant is learned: absorbing steps "
+                "pay 0 and tell what a step is worth; use form=fixed, or offset_pinning=0"
+            )
         self.is_fixed_horizon = is_fixed_horizon
         self._model: ModelT | None = None
         self._anchor: SegmentIndex | None = None
@@ -81,7 +87,9 @@ class PairLearner(RewardLearner, Generic[ModelT]):
             params: the network, any callable from (B, n) inputs to (K, B).
             minibatch: the comparisons.
         """
-        return cross_entropies(self.scores(params, minibatch), minibatch, self.settings.label_smoothing).sum()
+        scores = self.scores(params, minibatch)
+        nats = cross_entropies(scores, minibatch, self.settings.label_smoothing).sum()
+        return nats + self.settings.offset_pinning * offsets(scores, minibatch).sum() if self.settings.offset_pinning else nats
 
     def fit(self, comparisons: Comparisons, context: LearnerContext, rng: np.random.Generator) -> FitReport:
         """Learns from M `comparisons`; see `RewardSettings` for how.
@@ -100,8 +108,11 @@ class PairLearner(RewardLearner, Generic[ModelT]):
         self._warn(len(comparisons), network.n_weights)
         raw = self.data(comparisons, context, anchor, rng)
         data = replace(raw, weight=self._weights(raw.weight, rng))
+        if self.settings.diversity == "trunk" and not self._goes_on:
+            network = self._branched(network, raw, generator)
         n_steps, scalars = self._train(network, data, raw.weight, generator)
-        model = self.fitted_model(network)
+        model = self.fitted_model(averaging.mean_member(network) if self.settings.average_weights else network)
+        model.shares_trunk = self.settings.diversity == "trunk"
         model.anchor(anchor)
         model.pessimism = self.settings.combination
         self._model = model
@@ -142,10 +153,23 @@ class PairLearner(RewardLearner, Generic[ModelT]):
         if missing:
             raise Refused(f"this learner needs {', '.join(missing)}: put it into the context's extras")
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the next fit starts from the last one's weights."""
+        return self.settings.warm_start and self._model is not None
+
     def _network(self, generator: torch.Generator) -> EnsembleModule:
-        if self.settings.warm_start and self._model is not None:
-            return copy.deepcopy(self._model.network)
-        return self._fresh(generator)
+        if self._model is None or not self._goes_on:
+            return self._fresh(generator)
+        last = self._model.network
+        return averaging.copies(last, self.settings.n_members) if self.settings.average_weights else copy.deepcopy(last)
+
+    def _branched(self, network: EnsembleModule, data: PairBatch, generator: torch.Generator) -> EnsembleModule:
+        """Returns K copies of the first member, trained on all comparisons."""
+        trunk = averaging.first_member(network)
+        for _ in self._descend(trunk, data, self.settings.trunk_steps, generator):
+            pass
+        return averaging.copies(trunk, self.settings.n_members)
 
     def _weights(self, weight: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """Returns (M,) or (K, M) training weights; a comparison of weight 0 there was left out by that member."""
@@ -176,12 +200,24 @@ class PairLearner(RewardLearner, Generic[ModelT]):
     ) -> tuple[int, dict[str, float]]:
         """Takes gradient steps on `network`; returns their number and figures of what was kept."""
         cfg = self.settings
-        optimizer = torch.optim.AdamW(network.parameters(), cfg.learning_rate, weight_decay=cfg.weight_decay, fused=True)
-        is_rough = cfg.precision == "bfloat16"
         judged = self.judged(data, weight)
         best = None if judged is None else Best(network, judged, self.scores)
         n_steps = min(cfg.max_steps, cfg.n_epochs * -(-len(data) // cfg.batch_size))
         every = max(1, n_steps // _CHECKS)
+        for step in self._descend(network, data, n_steps, generator):
+            if best is not None and step % every == 0:
+                best.look(step)
+                if cfg.early_stopping and best.n_vain >= _PATIENCE:
+                    n_steps = step
+                    break
+        scalars = {"comparisons_per_weight": len(data) / network.n_weights}
+        return n_steps, scalars | ({} if best is None else best.restore())
+
+    def _descend(self, network: EnsembleModule, data: PairBatch, n_steps: int, generator: torch.Generator) -> Iterator[int]:
+        """Takes gradient steps on `network` and counts them, from 1."""
+        cfg = self.settings
+        optimizer = torch.optim.AdamW(network.parameters(), cfg.learning_rate, weight_decay=cfg.weight_decay, fused=True)
+        is_rough = cfg.precision == "bfloat16"
         pairs = torch.empty(0, dtype=torch.int64)
         for step in range(n_steps):
             if not len(pairs):
@@ -193,13 +229,7 @@ class PairLearner(RewardLearner, Generic[ModelT]):
                 loss = self.loss(network, minibatch)
             torch.autograd.backward(loss)
             optimizer.step()
-            if best is not None and (step + 1) % every == 0:
-                best.look(step + 1)
-                if cfg.early_stopping and best.n_vain >= _PATIENCE:
-                    n_steps = step + 1
-                    break
-        scalars = {"comparisons_per_weight": len(data) / network.n_weights}
-        return n_steps, scalars | ({} if best is None else best.restore())
+            yield step + 1
 
     def _warn(self, n_comparisons: int, n_weights: int) -> None:
         if n_weights > _WEIGHTS_PER_COMPARISON * n_comparisons:

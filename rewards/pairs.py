@@ -78,6 +78,16 @@ def cross_entropies(scores: torch.Tensor, batch: PairBatch, label_smoothing: flo
     return (nats * weight).sum(1) / weight.sum(1).clamp_min(1e-12)
 
 
+def offsets(scores: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+    """Returns (K,) weighted means of (s₊ + s₋)² over comparisons, (K, 2, M) `scores`: what a free constant is drawn to 0 by.
+
+    Eisenstein et al. 2023, section 3 (https://arxiv.org/abs/2312.09244).
+    """
+    squares = scores.sum(1) ** 2
+    weight = batch.weight.expand_as(squares)
+    return (squares * weight).sum(1) / weight.sum(1).clamp_min(1e-12)
+
+
 def distinct_steps(comparisons: Comparisons, pool: TrajectoryStore) -> tuple[SegmentIndex, AnyArray, AnyArray]:
     """Returns each step that was judged once, (2, M, L) rows into these, and (2, M, L) which steps are real."""
     steps, rows, real = pool.distinct_steps(SegmentIndex.concatenate([comparisons.first, comparisons.second]))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from preflab.errors import InvalidArgument, UnknownName
 from preflab.networks import ACTIVATIONS
+from preflab.rewards.diversity import DIVERSITY
 from preflab.rewards.pessimism import Pessimism
 
 INPUTS = ("obs", "obs_action", "obs_action_next", "obs_action_delta")
@@ -40,6 +41,14 @@ class RewardSettings:
             partial return fits, up to shaping: a negative control).
         data: "shared" (every member sees all comparisons), "bootstrap" (each its own multinomial weights) or "folds"
             (each leaves out its own n-th of the comparisons).
+        diversity: how members differ besides their data: by initial weights ("seed"), by the inputs they read ("features"), by
+            their widths too ("architecture": in full, half, a quarter), or, fine-tuned from one network, by data alone ("trunk").
+        feature_share: share of a step's inputs that a member reads, for diversity "features".
+        trunk_steps: gradient steps, on all comparisons, of the network that members are fine-tuned from, for diversity "trunk";
+            what early stopping goes by is then not quite new to a member.
+        average_weights: makes one network of members fine-tuned from one, the mean of their weights.
+        offset_pinning: η in η (s₊ + s₋)², added to the loss: draws to 0 the constant that partial return leaves open; in the
+            fixed-horizon form only.
         pessimism: how members become one number: "mean", "worst", mean less `pessimism_knob` times the "variance" or the
             standard "deviation", "blend" of mean (share `pessimism_knob`) and worst, or "soft", −b log mean exp(−r / b).
         pessimism_knob: λ, κ, share or b of that rule, in spreads of the members' mean on the anchor at the level; null takes
@@ -85,6 +94,11 @@ class RewardSettings:
     inputs: str = "obs_action"
     likelihood: str = "partial_return"
     data: str = "folds"
+    diversity: str = "seed"
+    feature_share: float = 0.5
+    trunk_steps: int = 100
+    average_weights: bool = False
+    offset_pinning: float = 0.0
     pessimism: str = "mean"
     pessimism_knob: float | None = None
     pessimism_ddof: int = 0
@@ -115,12 +129,12 @@ class RewardSettings:
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
         for name, known in (
             ("activation", tuple(ACTIVATIONS)), ("inputs", INPUTS), ("likelihood", LIKELIHOODS), ("data", DATA),
-            ("regret_form", REGRET_FORMS), ("regret_weighting", REGRET_WEIGHTINGS),
+            ("diversity", DIVERSITY), ("regret_form", REGRET_FORMS), ("regret_weighting", REGRET_WEIGHTINGS),
             ("planner", PLANNERS), ("precision", PRECISIONS),
         ):
             if getattr(self, name) not in known:
                 raise UnknownName(name, getattr(self, name), known)
-        for name in ("n_members", "n_epochs", "max_steps", "batch_size", "n_action_samples", "n_policies"):
+        for name in ("n_members", "n_epochs", "max_steps", "batch_size", "n_action_samples", "n_policies", "trunk_steps"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(name, "must be at least 1", getattr(self, name))
         if not self.hidden or min(self.hidden) < 1:
@@ -130,20 +144,34 @@ class RewardSettings:
                 raise InvalidArgument(name, "must be positive", getattr(self, name))
         if self.gamma is not None and not 0 <= self.gamma <= 1:
             raise InvalidArgument("gamma", "must be in [0, 1]", self.gamma, "null for the agent's own")
-        for name in ("weight_decay", "input_noise", "memory_mb"):
+        for name in ("weight_decay", "input_noise", "memory_mb", "offset_pinning"):
             if not getattr(self, name) >= 0:
                 raise InvalidArgument(name, "must not be negative", getattr(self, name))
         if not 0 <= self.label_smoothing < 1:
             raise InvalidArgument("label_smoothing", "must be in [0, 1)", self.label_smoothing)
-        if self.combination.rule in ("variance", "deviation") and self.n_members <= self.pessimism_ddof:
-            raise InvalidArgument("pessimism_ddof", f"must be below n_members, {self.n_members}", self.pessimism_ddof, "0")
-        if self.data == "folds" and self.n_members < 2:
-            raise InvalidArgument("n_members", 'must be at least 2 for data "folds"', self.n_members)
+        self._check_members()
         if self.early_stopping and self.data == "shared":
             raise InvalidArgument(
                 "early_stopping", "needs comparisons that a member did not train on", self.data,
                 'data "bootstrap" or "folds"',
             )
+
+    def _check_members(self) -> None:
+        """Refuses members that would be one, or that cannot become one."""
+        if not 0 < self.feature_share <= 1:
+            raise InvalidArgument("feature_share", "must be in (0, 1]", self.feature_share)
+        if self.diversity == "trunk" and self.data == "shared":
+            rule = "must differ from member to member: fine-tuned from one network on the same comparisons, members stay one"
+            raise InvalidArgument("data", rule, self.data, 'data "bootstrap" or "folds"')
+        if self.average_weights and self.diversity != "trunk":
+            rule = 'needs members fine-tuned from one network, diversity "trunk": weights of independent ones have no mean'
+            raise InvalidArgument("average_weights", rule, self.diversity)
+        if self.offset_pinning and self.likelihood.startswith("regret"):
+            raise InvalidArgument("offset_pinning", "must be 0 for regret, which leaves no constant open", self.offset_pinning, "0")
+        if self.combination.rule in ("variance", "deviation") and self.n_members <= self.pessimism_ddof:
+            raise InvalidArgument("pessimism_ddof", f"must be below n_members, {self.n_members}", self.pessimism_ddof, "0")
+        if self.data == "folds" and self.n_members < 2:
+            raise InvalidArgument("n_members", 'must be at least 2 for data "folds"', self.n_members)
 
     @property
     def combination(self) -> Pessimism:

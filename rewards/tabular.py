@@ -152,7 +152,7 @@ class TabularLearner(PairLearner[TabularReward]):
 
         Raises:
             Refused: a space is not Discrete.
-            InvalidArgument: inputs that a table does not have, or noise on them.
+            InvalidArgument: inputs or members that a table does not have, or noise on inputs.
         """
         super().__init__(settings, is_fixed_horizon)
         if not (isinstance(observation_space, gym.spaces.Discrete) and isinstance(action_space, gym.spaces.Discrete)):
@@ -160,6 +160,9 @@ class TabularLearner(PairLearner[TabularReward]):
         if self.settings.inputs != "obs_action" or self.settings.input_noise:
             given = (self.settings.inputs, self.settings.input_noise)
             raise InvalidArgument("inputs, input_noise", "must be those of a table of states and actions", given, "obs_action, 0")
+        if self.settings.diversity in ("features", "architecture"):
+            rule = "must be one that a table of weights can have"
+            raise InvalidArgument("diversity", rule, self.settings.diversity, "seed or trunk, or data bootstrap")
         self.spaces: Spaces = observation_space, action_space
         self.features = features
         self.needs = frozenset({"dynamics"} | ({"value"} if self._is_frozen else set()))

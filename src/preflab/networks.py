@@ -148,15 +148,19 @@ class EnsembleMLP(EnsembleModule):
         hidden = inputs.expand(self.n_members, *inputs.shape) if inputs.dim() == 2 else inputs
         act = _IN_PLACE[self.activation]  # autograd needs what an activation returns, not what it was given
         last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+        for i, (weight, bias) in enumerate(self.layers()):
             hidden = torch.baddbmm(bias, hidden, weight)
             hidden = act(hidden) if i < last else hidden
         return hidden.squeeze(-1)
 
+    def layers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Returns the weights (K, fan_in, fan_out) and biases (K, 1, fan_out) that each layer computes with."""
+        return list(zip(self.weights, self.biases, strict=True))
+
     def _looped(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns `forward` of (B, n) inputs, one member after another."""
         act = _IN_PLACE[self.activation]
-        layers = [(weight.unbind(0), bias.unbind(0)) for weight, bias in zip(self.weights, self.biases, strict=True)]
+        layers = [(weight.unbind(0), bias.unbind(0)) for weight, bias in self.layers()]
         outputs = []
         for k in range(self.n_members):
             hidden = inputs
