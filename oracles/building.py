@@ -12,7 +12,7 @@ import numpy as np
 from preflab.errors import InvalidArgument, Refused, UnknownName
 from preflab.interfaces import Judgment, Response, StateValue, ValueFunction
 from preflab.oracles.branching import BranchedRegret
-from preflab.oracles.calibration import Calibration, compared_pairs, solve_beta
+from preflab.oracles.calibration import Calibration, compared_pairs, rounding, solve_beta
 from preflab.oracles.cells import Cells, PreferenceMatrix, random_preferences
 from preflab.oracles.features import Feature, IdealPoint, SegmentFeatures, ZoneVisits, spreads_of
 from preflab.oracles.habits import Drift, DriftingJudgment, Fatigue, OrderBias
@@ -23,7 +23,7 @@ from preflab.oracles.plugged import CallableJudgment, RewardCode, imported
 from preflab.oracles.responses import Argmax, Boltzmann
 from preflab.oracles.settings import OracleSettings
 from preflab.oracles.ties import BPrefThresholds, Davidson, RaoKupper, Skips, SkipsBelow, ThresholdTies
-from preflab.types import BoolArray, FloatArray, ScoredSegments
+from preflab.types import BoolArray, Choice, FloatArray, ScoredSegments
 
 MATRIX_SEED = 20_240_108  # a preference matrix belongs to a task, not to a run
 
@@ -65,6 +65,7 @@ class Built:
         response: how values become a choice.
         values: (N,) or (N, D) of the calibration pool.
         solved: how β was found; None if it was given.
+        base: the judgment without these columns.
         rates: what was solved for beside it: asked for and achieved, by name.
     """
 
@@ -72,6 +73,7 @@ class Built:
     response: Response
     values: FloatArray
     solved: Calibration | None
+    base: Judgment
     rates: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -129,6 +131,9 @@ def check_human(settings: OracleSettings, name: str, factor_names: Sequence[str]
         if not {"feature", "at_most"} <= set(settings.zone):
             valid = "{feature: obs_0, at_most: 5}"
             raise InvalidArgument(f"{where}zone", "must have feature and at_most", dict(settings.zone), valid)
+        for key in ("at_least", "at_most"):
+            if isinstance(settings.zone.get(key, 0), bool) or not isinstance(settings.zone.get(key, 0), int):
+                raise InvalidArgument(f"{where}zone.{key}", "must be a whole number", settings.zone[key], "5")
     if kind in ("hierarchy", "cells") and (settings.drift_to or settings.mistakes == "margin" or settings.bpref):
         raise Refused(f"judgment={kind} orders segments by no value of their own: no drift, bpref or mistakes=margin there")
     if kind == "callable":
@@ -137,7 +142,7 @@ def check_human(settings: OracleSettings, name: str, factor_names: Sequence[str]
 
 def build_human(name: str, settings: OracleSettings, scene: Scene) -> Built:
     """Returns the human of `settings`; `name` is the preset's."""
-    judgment = _judgment(settings.judged_by(name), settings, scene)
+    base = judgment = _judgment(settings.judged_by(name), settings, scene)
     values = judgment.values(scene.calibration)
     response, solved, rates = _response(name, judgment, values, settings, scene)
     if settings.drift_to is not None:
@@ -159,7 +164,7 @@ def build_human(name: str, settings: OracleSettings, scene: Scene) -> Built:
         response = Skips(response, settings.random_skip_rate)
     if isinstance(judgment, DriftingJudgment | WithFeature):
         values = judgment.values(scene.calibration)
-    return Built(judgment, response, values, solved, rates)
+    return Built(judgment, response, values, solved, base, rates)
 
 
 def _judgment(kind: str, settings: OracleSettings, scene: Scene) -> Judgment:
@@ -240,15 +245,14 @@ def _zone(zone: Mapping[str, Any], scene: Scene) -> ZoneVisits:
 def _number(said: object, feature: str, scene: Scene) -> float:
     """Returns a number, or the quantile of a feature's calibration steps that "q0.9" names."""
     text = str(said)
-    if not text.startswith("q"):
-        return float(text)
+    is_quantile = text.startswith("q")
     try:
-        share = float(text[1:])
+        number = float(text.removeprefix("q"))
     except ValueError:
-        share = math.nan
-    if not 0 <= share <= 1:
+        number = math.nan
+    if math.isnan(number) or (is_quantile and not 0 <= number <= 1):
         raise InvalidArgument(feature, "must be a number or a quantile", said, "1.5, or q0.9")
-    return float(np.quantile(_real_steps_of(feature, scene), share))
+    return float(np.quantile(_real_steps_of(feature, scene), number)) if is_quantile else number
 
 
 def _real_steps_of(feature: str, scene: Scene) -> FloatArray:
@@ -261,6 +265,11 @@ def _response(
     """Returns the response to the judgment's own values: β, then ties, thresholds and skips, each solved on the pool."""
     beta = float(settings.beta or 0.0)
     if isinstance(judgment, Cells):
+        if judgment.n_cells < 3 <= settings.n_cells:
+            raise Refused(
+                f"the calibration segments fall into only {judgment.n_cells} groups by {settings.cell_feature}, and nothing goes "
+                "in a circle among fewer than three; name a cell_feature of more values"
+            )
         return PreferenceMatrix(random_preferences(judgment.n_cells, MATRIX_SEED, settings.strength)), None, {}
     if isinstance(judgment, SegmentFeatures):
         spreads = spreads_of(judgment, scene.calibration)[1]
@@ -273,10 +282,12 @@ def _response(
     first, second = compared_pairs(len(values))
     gaps, rates = np.abs(values[first] - values[second]), dict[str, float]()
     if settings.ties is not None:
-        response = _with_ties(response, beta, gaps, settings)
-        rates |= {"tie_rate": settings.tie_rate}
+        response = _with_ties(response, beta, gaps, rounding(values), settings)
+        realized = response.probabilities(values[first], values[second])[:, Choice.TIE].mean()
+        rates |= {"tie_rate": settings.tie_rate, "achieved_tie_rate": float(realized)}
     if settings.mistaken(name) > 0 and settings.mistakes == "margin":
-        scale = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
+        strict = gaps[gaps > rounding(values)]
+        scale = float(np.median(strict)) if len(strict) else 1.0
         response = MarginMistakes(response, settings.mistaken(name), scale, settings.mistakes_when)
     if settings.bpref is not None:
         response = BPrefThresholds(
@@ -285,24 +296,34 @@ def _response(
         )
     if settings.skip_rate > 0:
         best = np.maximum(values[first], values[second])
-        response = SkipsBelow(response, float(np.quantile(best, settings.skip_rate)))
-        rates |= {"skip_rate": settings.skip_rate}
+        threshold = _cut(best, settings.skip_rate, rounding(values))
+        response = SkipsBelow(response, threshold)
+        rates |= {"skip_rate": settings.skip_rate, "achieved_skip_rate": float(np.mean(best < threshold))}
     return response, solved, rates
 
 
-def _with_ties(response: Response, beta: float, gaps: FloatArray, settings: OracleSettings) -> Response:
-    """Returns the tie model whose expected share of ties on pairs of these gaps is `tie_rate`."""
+def _cut(numbers: FloatArray, rate: float, slack: float) -> float:
+    """Returns the threshold below which a share of `numbers` lies that is nearest to `rate`.
+
+    Of numbers that differ by no more than rounding, `slack`, all are below it or none: no threshold tells them apart.
+    """
+    at = float(np.quantile(numbers, rate))
+    return min(at - slack, at + slack, key=lambda threshold: abs(float(np.mean(numbers < threshold)) - rate))
+
+
+def _with_ties(response: Response, beta: float, gaps: FloatArray, slack: float, settings: OracleSettings) -> Response:
+    """Returns the tie model whose expected share of ties on pairs of these gaps is nearest to `tie_rate`."""
     if settings.ties == "threshold":
-        return ThresholdTies(response, float(np.quantile(gaps, settings.tie_rate)))
+        return ThresholdTies(response, max(0.0, _cut(gaps, settings.tie_rate, slack)))
 
     def model(log_parameter: float) -> RaoKupper | Davidson:
         if settings.ties == "rao_kupper":
             return RaoKupper(beta, 1 + math.exp(log_parameter))
         return Davidson(beta, math.exp(log_parameter))
 
-    low, high = -30.0, 30.0
+    low, high = -30.0, min(700.0, 30.0 + beta * float(gaps.max(initial=0.0)))  # even the farthest pair can be made a tie
     for _ in range(60):
         middle = 0.5 * (low + high)
-        share = float(model(middle).probabilities(gaps, np.zeros(len(gaps)))[:, 2].mean())
+        share = float(model(middle).probabilities(gaps, np.zeros(len(gaps)))[:, Choice.TIE].mean())
         low, high = (low, middle) if share > settings.tie_rate else (middle, high)
     return model(0.5 * (low + high))

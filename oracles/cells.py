@@ -28,11 +28,13 @@ class Cells(FeatureJudgment):
 
     @staticmethod
     def of_pool(feature: str, factor_names: Sequence[str], n_cells: int, calibration: ScoredSegments) -> Cells:
-        """Returns at most `n_cells` cells that are about equally full on the calibration segments."""
+        """Returns at most `n_cells` cells that are about equally full on the calibration segments, and none of them empty."""
         whole = Cells(feature, factor_names, np.zeros(0))
         spreads_of(whole, calibration)  # refuses a feature that never changes
-        shares = np.arange(1, n_cells) / n_cells
-        return Cells(feature, factor_names, np.unique(np.quantile(whole.of_segments(calibration)[:, 0], shares)))
+        values, shares = whole.of_segments(calibration)[:, 0], np.arange(1, n_cells) / max(1, n_cells)
+        edges = np.unique(np.quantile(values, shares))
+        filled = np.unique(np.searchsorted(edges, values, side="right"))  # where many values are one, not every cell is
+        return Cells(feature, factor_names, edges[filled[1:] - 1])
 
     @property
     def n_cells(self) -> int:
@@ -57,7 +59,7 @@ class PreferenceMatrix(Response):
     def __init__(self, matrix: FloatArray) -> None:
         """Takes (k, k) probabilities with P_ij + P_ji = 1; raises `InvalidArgument` otherwise."""
         self.matrix = np.asarray(matrix, dtype=np.float64)
-        square = self.matrix.ndim == 2 and self.matrix.shape[0] == self.matrix.shape[1]
+        square = self.matrix.ndim == 2 and self.matrix.shape[0] == self.matrix.shape[1] > 0
         if not square or not ((self.matrix >= 0).all() and np.abs(self.matrix + self.matrix.T - 1).max() < 1e-12):
             raise InvalidArgument("matrix", "must be (k, k) probabilities with P_ij + P_ji = 1", self.matrix.shape)
 

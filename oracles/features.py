@@ -64,11 +64,13 @@ class Feature:
             valid = ", ".join(f"obs_{name}_0" for name in names) if names else f"{kind}_{number}"
             raise InvalidArgument("feature", f"must name a part of the {kind}", self.name, valid)
         array = array[part] if part is not None else array
-        if array.ndim == 2:
+        if array.ndim == 2 and array.dtype.kind in "iu":
             return np.asarray(array == int(number), dtype=np.float64)
-        flat = array.reshape(*array.shape[:2], -1)
-        if int(number) >= flat.shape[2]:
-            raise InvalidArgument("feature", f"must be below {kind}_{flat.shape[2]}", self.name)
+        n_numbers = math.prod(array.shape[2:])  # reshape cannot find it out where there is no segment
+        flat = array.reshape(*array.shape[:2], n_numbers)
+        if int(number) >= n_numbers:
+            named = self.name[: -len(number)]
+            raise InvalidArgument("feature", f"must be below {named}{n_numbers}", self.name)
         found = np.asarray(flat[..., int(number)], dtype=np.float64)
         return np.abs(found) if is_absolute else found
 
@@ -103,13 +105,18 @@ class FeatureJudgment(Judgment):
         return np.stack([np.where(mask, feature.steps(scored), 0.0) for feature in self.features], axis=2)
 
     def of_segments(self, scored: ScoredSegments) -> FloatArray:
-        """Returns (N, F): sums, means or last numbers over the steps that really happened."""
+        """Returns (N, F): sums, means or last numbers over the steps that really happened; `InvalidArgument` if not finite."""
         steps, mask = np.ascontiguousarray(self.of_steps(scored)), real_steps(scored.segments)
         n_real = mask.sum(axis=1)
         if self.how == "last":
-            return np.asarray(steps[np.arange(len(steps)), np.maximum(n_real - 1, 0)])
-        summed = steps.sum(axis=1)
-        return np.asarray(summed if self.how == "sum" else summed / np.maximum(n_real, 1)[:, None])
+            found = steps[np.arange(len(steps)), np.maximum(n_real - 1, 0)]
+        else:
+            summed = steps.sum(axis=1)
+            found = summed if self.how == "sum" else summed / np.maximum(n_real, 1)[:, None]
+        if not np.isfinite(found).all():
+            bad = [name for name, is_finite in zip(self.names, np.isfinite(found).all(axis=0), strict=True) if not is_finite]
+            raise InvalidArgument("features", "must be finite on real steps", ", ".join(bad))
+        return np.asarray(found)
 
 
 class SegmentFeatures(FeatureJudgment):

@@ -43,6 +43,11 @@ class Fatigue(Wrapping):
         lapse = self.lapses(context.n_answered)[:, None]
         return (1 - lapse) * inner + lapse * guess
 
+    @property
+    def p_first_if_same(self) -> float:
+        """½, or nan: what lapses leave of a bias depends on how often one was asked."""
+        return 0.5 if self.inner.p_first_if_same == 0.5 else math.nan
+
     def card(self) -> dict[str, Any]:
         """Returns the inner model's card with rate and half-life."""
         return {
@@ -70,7 +75,8 @@ class OrderBias(Wrapping):
         """Returns (M, 4) for values of both sides."""
         inner = self.inner.probabilities(self.inner_values(first), self.inner_values(second), context)
         strict = inner[:, Choice.FIRST] + inner[:, Choice.SECOND]
-        one, other = inner[:, Choice.FIRST] * math.exp(0.5 * self.bias), inner[:, Choice.SECOND] * math.exp(-0.5 * self.bias)
+        share = inner[:, :2] / np.where(strict > 0, strict, 1.0)[:, None]
+        one, other = self._leaning(share[:, Choice.FIRST], share[:, Choice.SECOND])
         total = np.where(strict > 0, one + other, 1.0)
         found = inner.copy()
         found[:, Choice.FIRST], found[:, Choice.SECOND] = strict * (one / total), strict * (other / total)
@@ -79,8 +85,13 @@ class OrderBias(Wrapping):
     @property
     def p_first_if_same(self) -> float:
         """The inner model's, with the bias."""
-        one, other = self.inner.p_first_if_same * math.exp(self.bias), 1 - self.inner.p_first_if_same
-        return one / (one + other)
+        one, other = self._leaning(self.inner.p_first_if_same, 1 - self.inner.p_first_if_same)
+        return float(one / (one + other))
+
+    def _leaning(self, first: Any, second: Any) -> tuple[Any, Any]:
+        """Returns both shares in the odds that the bias gives them; the disfavored one shrinks, so that none overflows."""
+        shrunk = math.exp(-min(abs(self.bias), 700.0))  # e^−700 is next to the least number that there is
+        return (first, second * shrunk) if self.bias > 0 else (first * shrunk, second)
 
     def card(self) -> dict[str, Any]:
         """Returns the inner model's card with the bias."""

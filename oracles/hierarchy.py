@@ -49,7 +49,11 @@ class Level:
         for name in said:
             if name not in _KEYS:
                 raise UnknownName("levels.<key>", str(name), _KEYS)
-        return Level(str(said["feature"]), int(said.get("sign", 1)), float(said.get("margin", 1.0)))
+        feature, sign, margin = str(said["feature"]), said.get("sign", 1), said.get("margin", 1.0)
+        for name, value in (("sign", sign), ("margin", margin)):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InvalidArgument(f"levels.{name}", f"must be a number, as {feature}'s", value)
+        return Level(feature, sign, float(margin))
 
 
 class Hierarchy(Response):
@@ -63,25 +67,34 @@ class Hierarchy(Response):
         """Takes levels, most important first, and the (F,) frozen spreads of their features, above 0."""
         self.ranking, self.inner = tuple(levels), Argmax() if inner is None else inner
         self.spreads = np.asarray(spreads, dtype=np.float64)
-        if not self.ranking or self.spreads.shape != (len(self.ranking),) or not (self.spreads > 0).all():
+        is_unit = np.isfinite(self.spreads) & (self.spreads > 0)
+        if not self.ranking or self.spreads.shape != (len(self.ranking),) or not is_unit.all():
             raise InvalidArgument("spreads", f"must be {len(self.ranking)} numbers above 0, at least one", self.spreads.tolist())
         self._signs = np.array([float(level.sign) for level in self.ranking])
         self._margins = self.spreads * np.array([level.margin for level in self.ranking])
 
     def levels(self, first: FloatArray, second: FloatArray) -> IntArray:
         """Returns (M,) the level that decides, 0 the most important, −1 where none does, for (M, F) of both sides."""
-        decides = np.abs(first - second).reshape(len(first), -1) > self._margins
+        decides = np.abs(self._differences(first, second)) > self._margins
         return np.where(decides.any(axis=1), decides.argmax(axis=1), -1).astype(np.int64)
 
     def probabilities(self, first: FloatArray, second: FloatArray, context: AnswerContext | None = None) -> FloatArray:
         """Returns (M, 4) for (M, F) features of both sides; TIE where no level decides."""
         level = self.levels(first, second)
-        gaps = (self._signs * (first - second).reshape(len(first), -1) / self.spreads)[np.arange(len(level)), level]
+        gaps = (self._signs * self._differences(first, second) / self.spreads)[np.arange(len(level)), level]
         gaps = np.where(level >= 0, gaps, 0.0)
         decided = self.inner.probabilities(gaps, np.zeros(len(gaps)), context)
         tie = np.zeros(4)
         tie[Choice.TIE] = 1.0
         return np.where((level >= 0)[:, None], decided, tie)
+
+    def _differences(self, first: FloatArray, second: FloatArray) -> FloatArray:
+        """Returns (M, F) first − second, of one level for (M,) too; raises `InvalidArgument` unless both sides are finite."""
+        one, other = (np.asarray(side, dtype=np.float64).reshape(len(side), len(self.ranking)) for side in (first, second))
+        if not (np.isfinite(one).all() and np.isfinite(other).all()):
+            bad = int((~np.isfinite(one)).sum() + (~np.isfinite(other)).sum())
+            raise InvalidArgument("values", "must be finite", f"{bad} that are not", "finite features")
+        return one - other
 
     def main(self, values: FloatArray) -> FloatArray | None:
         """Returns None: near-ties chain, so that a hierarchy with margins orders nothing."""

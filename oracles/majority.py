@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ class Majority(Population):
         """Takes the panel; shares are what `values` averages by, for every vote counts the same."""
         super().__init__(members, seed=seed, name=name, notes=notes)
         self.n_annotators, self.shares = 1, np.ones(1)
+        if self.p_first_if_same != 0.5:
+            self.p_first_if_same = math.nan  # a vote makes more of a bias, the more so the rarer ties are
 
     def annotators(self, query_ids: IntArray) -> IntArray:
         """Returns 0 for each query: the panel."""

@@ -104,6 +104,18 @@ class FeatureMistakes(Mistakes):
         rest = np.asarray(values)[:, :-1]
         return rest[:, 0] if rest.shape[1] == 1 else rest
 
+    def for_evaluation(self) -> Response:
+        """Returns the model without mistakes where they are made in training only: values keep the column of the feature."""
+        inner = self.inner.for_evaluation()
+        if self.when == "always" or self.rate == 0:
+            return self.around(inner)
+        return FeatureMistakes(inner, 0.0, self.center, self.spread, self.name, self.when)
+
+    @property
+    def p_first_if_same(self) -> float:
+        """½, or nan: what mistakes leave of a bias depends on the segment."""
+        return 0.5 if self.inner.p_first_if_same == 0.5 else math.nan
+
     def flips(self, first: FloatArray, second: FloatArray) -> FloatArray:
         """Returns (M,) chances of a flip."""
         z = (0.5 * (np.asarray(first)[:, -1] + np.asarray(second)[:, -1]) - self.center) / self.spread

@@ -77,7 +77,7 @@ def scores_of(response: Response, values: FloatArray, reference: FloatArray | No
     for rows in np.array_split(np.arange(len(values)), max(1, len(values) * len(reference) // _MOST_COMPARED)):
         one, other = np.repeat(values[rows], len(reference), axis=0), np.tile(reference, (len(rows), *(1,) * (values.ndim - 1)))
         p = response.probabilities(one, other)
-        score[rows] = (p[:, Choice.FIRST] + 0.5 * p[:, Choice.TIE]).reshape(len(rows), -1).mean(axis=1)
+        score[rows] = (p[:, Choice.FIRST] + 0.5 * p[:, Choice.TIE]).reshape(len(rows), len(reference)).mean(axis=1)
     return score
 
 
@@ -110,7 +110,7 @@ class ComposedOracle(SeededOracle):
     def begin_round(self, stats: Mapping[str, float]) -> None:
         """Counts rounds, and takes the response model of the new one."""
         super().begin_round(stats)
-        self.now = self.response.in_round(stats)
+        self.now = self.response.in_round({**stats, "round": float(self._round)})
 
     def for_evaluation(self) -> Oracle:
         """Returns this human as held-out queries are answered; itself, if that is all the same."""

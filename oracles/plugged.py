@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -41,7 +42,7 @@ class CallableJudgment(Judgment):
 
     def card(self) -> dict[str, Any]:
         """Returns the function's name and the first line of its docstring."""
-        said = (getattr(self.function, "__doc__", None) or "a function of the whole segment").strip().splitlines()[0]
+        said = [*(getattr(self.function, "__doc__", None) or "").strip().splitlines(), "a function of the whole segment"][0]
         return {"kind": "callable", "formula": said, "function": self.name, "source": self.name}
 
 
@@ -67,11 +68,14 @@ class RewardCode(Judgment):
             valid = "a file that defines compute(obs, act, next_obs, info)"
             raise InvalidArgument("code", "must be a Python file", str(path), valid)
         spec = importlib.util.spec_from_file_location(f"preflab_reward_code_{file.stem}", file)
-        assert spec is not None and spec.loader is not None
+        if spec is None or spec.loader is None:
+            raise InvalidArgument("code", "must be a Python file", str(path), "a name that ends with .py")
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look up their own module there
         try:
             spec.loader.exec_module(module)
         except Exception as error:
+            del sys.modules[spec.name]
             raise Refused(f"reward code {file} cannot be imported: {type(error).__name__}: {error}") from error
         compute = getattr(module, "compute", None)
         if not callable(compute):
@@ -83,9 +87,10 @@ class RewardCode(Judgment):
         whole = self.values(scored)
         if not np.array_equal(whole, self.values(scored)):
             raise Refused(f"reward code {self.name} returns other rewards when asked again; they must follow from its arguments")
-        half = len(scored) // 2
-        if half and not np.allclose(whole[:half], self.values(scored[np.arange(half)]), rtol=1e-9, atol=1e-9):
-            raise Refused(f"reward code {self.name} pays a transition by what else is in the batch; it must pay each alone")
+        rows, half = np.arange(len(scored)), len(scored) // 2
+        for part in (rows[::-1], rows[:half], rows[half:]):  # order alone shows what looks at the row before
+            if not np.allclose(whole[part], self.values(scored[part]), rtol=1e-9, atol=1e-9):
+                raise Refused(f"reward code {self.name} pays a transition by what else is in the batch; it must pay each alone")
 
     def values(self, scored: ScoredSegments) -> FloatArray:
         """Returns (N,) sums; absorbing steps are not shown to the code and count 0."""
@@ -96,7 +101,8 @@ class RewardCode(Judgment):
         for array in (*shown, *info.values()):
             array.flags.writeable = False
         steps = np.zeros(mask.shape)
-        steps[mask] = self._checked(*shown, MappingProxyType(info), n=int(mask.sum()))
+        if mask.any():
+            steps[mask] = self._checked(*shown, MappingProxyType(info), n=int(mask.sum()))
         return weighted_sum(steps, mask, 1.0)
 
     def _checked(self, *arguments: Any, n: int) -> FloatArray:
@@ -132,7 +138,7 @@ def imported(path: str) -> Callable[[ScoredSegments], Any]:
         raise InvalidArgument("function", "must name a function", path, valid)
     try:
         found = getattr(importlib.import_module(f"{module}"), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         raise InvalidArgument("function", f"cannot be imported ({error})", path, valid) from error
     if not callable(found):
         raise InvalidArgument("function", "must be callable", path, valid)

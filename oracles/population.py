@@ -166,7 +166,7 @@ class Population(SeededOracle):
     def begin_round(self, stats: Mapping[str, float]) -> None:
         """Counts rounds, and tells each human of the new one."""
         super().begin_round(stats)
-        self.responses = [member.response.in_round(stats) for member in self.members]
+        self.responses = [member.response.in_round({**stats, "round": float(self._round)}) for member in self.members]
 
     def for_evaluation(self) -> Oracle:
         """Returns these humans as they answer held-out queries; themselves, if that is all the same."""

@@ -59,15 +59,15 @@ def build(
     reference = built.values if built.response.main(built.values[:1]) is None else None
     scores = scores_of(built.response, built.values, reference)
     how = _calibration_card(settings, built, len(calibration))
-    if isinstance(built.judgment, BranchedRegret):
-        how |= {"n_env_steps": built.judgment.value.n_env_steps, "share_bootstrapped": built.judgment.value.share_bootstrapped}
+    if isinstance(built.base, BranchedRegret):
+        how |= {"n_env_steps": built.base.value.n_env_steps, "share_bootstrapped": built.base.value.share_bootstrapped}
     found = agreement(built.values, scene.is_terminated, built.response)
     notes = {
         "task": task, "form": form, "calibration": how, "accuracy": found, "judged_spread": float(scores.std()),
         **_level_notes(built),
         "intransitive": _intransitive([built.response], [built.values], np.ones(1), shown=_shown(built, scene)),
     }
-    if isinstance(built.judgment, BranchedRegret | Regret):
+    if isinstance(built.base, BranchedRegret | Regret):
         notes |= _regret_notes(scores, dict(scene.expert), calibration.segments.length)
     return ComposedOracle(built.judgment, built.response, seed=seed, name=name, notes=notes, reference=reference)
 

@@ -9,6 +9,8 @@ from preflab.errors import InvalidArgument
 from preflab.interfaces import AnswerContext, Response
 from preflab.types import Choice, FloatArray
 
+_MOST = float(np.finfo(np.float64).max)
+
 
 class Boltzmann(Response):
     """Prefers the first with probability σ(β (v_1 − v_2)) and never ties or skips.
@@ -79,7 +81,8 @@ def difference_of(first: FloatArray, second: FloatArray) -> FloatArray:
     if not (np.isfinite(v_first).all() and np.isfinite(v_second).all()):
         bad = int((~np.isfinite(v_first)).sum() + (~np.isfinite(v_second)).sum())
         raise InvalidArgument("values", "must be finite", f"{bad} that are not", "finite gold and expert values")
-    return v_first - v_second
+    with np.errstate(over="ignore"):  # an infinite difference times a beta of 0 would be no number
+        return np.clip(v_first - v_second, -_MOST, _MOST)
 
 
 def columns(first: FloatArray, second: FloatArray, tie: FloatArray | None = None) -> FloatArray:

@@ -106,7 +106,7 @@ class RaoKupper(Response):
         with np.errstate(over="ignore"):
             odds = np.exp(-self.beta * np.abs(difference))
         better, worse = 1 / (1 + self.theta * odds), odds / (odds + self.theta)
-        tie = (self.theta**2 - 1) * odds / ((1 + self.theta * odds) * (odds + self.theta))
+        tie = (self.theta - 1) * better * ((self.theta + 1) * odds / (odds + self.theta))  # theta**2 - 1 would overflow
         is_first = difference > 0
         return columns(np.where(is_first, better, worse), np.where(is_first, worse, better), tie)
 
@@ -193,7 +193,7 @@ class BPrefThresholds(Wrapping):
             return inner
         if self.kind == "equal":
             return np.where((np.abs(gap) < self.threshold)[:, None], _TIE, inner)
-        best = np.asarray(self.main(second)) + np.maximum(gap, 0.0)
+        best = np.maximum(np.asarray(self.main(first)), np.asarray(self.main(second)))
         return np.where((best - self.origin > self.threshold)[:, None], inner, _SKIP)
 
     def card(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,20 @@ import torch
 from preflab import tabular
 from preflab.errors import InvalidArgument, Refused
 from preflab.experts import Critic, TabularExpert
-from preflab.oracles import PartialReturn, Regret
+from preflab.interfaces import Judgment
+from preflab.oracles import (
+    CallableJudgment,
+    Cells,
+    DriftingJudgment,
+    IdealPoint,
+    PartialReturn,
+    Regret,
+    RewardCode,
+    SegmentFeatures,
+    WeightedFactors,
+    ZoneVisits,
+)
+from preflab.oracles.building import WithFeature
 from preflab.testing.oracles import random_world
 from preflab.types import AnyArray, FloatArray, ScoredSegments
 
@@ -36,6 +50,81 @@ def test_partial_return_sums_gold_over_real_steps(make_segments: MakeSegments) -
     np.testing.assert_array_equal(PartialReturn().values(scored), [7, 3])
     np.testing.assert_array_equal(PartialReturn(0.5).values(scored), [1 + 1 + 1, 1 + 1])
     np.testing.assert_array_equal(PartialReturn(0.0).values(scored), [1, 1])
+
+
+@pytest.mark.parametrize(("gamma", "values"), [(1.0, [7, 3]), (0.5, [4 + 1 + 0.25, 2 + 0.5]), (0.0, [4, 2])])
+def test_a_myopic_human_discounts_from_the_last_real_step_back(
+    gamma: float, values: list[float], make_segments: MakeSegments
+) -> None:
+    scored = make_segments([[1, 2, 4], [1, 2, 400]], real=[3, 2])
+    np.testing.assert_array_equal(PartialReturn(gamma, is_myopic=True).values(scored), values)
+
+
+def test_myopia_is_partial_return_of_the_segment_run_backwards(draw_segments: MakeSegments) -> None:
+    scored = draw_segments(50, 20)
+    n_real = scored.segments.valid.sum(axis=1)
+    backwards = scored.gold_rewards.copy()
+    for row, n in zip(backwards, n_real, strict=True):
+        row[:n] = row[:n][::-1]
+    found = PartialReturn(0.9, is_myopic=True).values(scored)
+    np.testing.assert_allclose(found, PartialReturn(0.9).values(replace(scored, gold_rewards=backwards)), atol=1e-13)
+    card = PartialReturn(0.9, is_myopic=True).card()
+    assert card["formula"] == "sum over n real steps of gamma^(n-1-t) * gold reward" and "Myopic" in card["source"]
+    with pytest.raises(InvalidArgument, match=r"gamma must be in \[0, 1\], got -0.1"):
+        PartialReturn(-0.1, is_myopic=True)
+
+
+NAMES = ("speed", "effort", "height")
+NEW: dict[str, Callable[[], Judgment]] = {
+    "myopic": lambda: PartialReturn(0.9, is_myopic=True),
+    "sums": lambda: SegmentFeatures((*NAMES, "gold", "obs_1", "abs_act_0"), NAMES, "sum"),
+    "means": lambda: SegmentFeatures(("speed", "obs_0"), NAMES, "mean"), "last": lambda: SegmentFeatures(NAMES[:1], NAMES, "last"),
+    "ideal": lambda: IdealPoint({"gold": 0.1, "height": -1.0, "obs_2": 0.0}, NAMES),
+    "goal": lambda: IdealPoint({"act_1": 0.1, "height": -1.0, "obs_2": 0.0}, NAMES, by_step=True),
+    "zone": lambda: ZoneVisits("obs_0", NAMES, low=-0.2, high=0.9, at_most=2),
+    "cells": lambda: Cells("gold", NAMES, np.array([-1.0, 1.0])),
+    "code": lambda: RewardCode(lambda obs, act, after, info: after[:, 0] * act[:, 1] + info["speed"], NAMES, name="x"),
+    "drifting": lambda: DriftingJudgment(PartialReturn(), WeightedFactors({"speed": 1.0}, NAMES)),
+    "with a feature": lambda: WithFeature(IdealPoint({"gold": 0.1}, NAMES), SegmentFeatures(("obs_0",), NAMES, "mean")),
+    "callable": lambda: CallableJudgment(PartialReturn(0.5).values),
+}
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_whatever_stands_on_absorbing_steps_changes_no_bit(name: str, draw_segments: MakeSegments) -> None:
+    scored, judge = draw_segments(), NEW[name]()
+    absorbing = scored.segments.absorbing
+    obs, actions = scored.segments.observations.copy(), scored.segments.actions.copy()
+    obs[:, 1:][absorbing], actions[absorbing] = 3.0, -7.0  # NaN before
+    other = replace(
+        scored, segments=replace(scored.segments, observations=obs, actions=actions),
+        gold_rewards=np.where(absorbing, 1e6, scored.gold_rewards), factors=np.where(absorbing[..., None], -1e6, scored.factors),
+    )
+    assert absorbing.any() and np.isfinite(judge.values(scored)).all()
+    np.testing.assert_array_equal(judge.values(scored), judge.values(other))
+
+
+@pytest.mark.parametrize("length", [1, 6, 130])
+@pytest.mark.parametrize("name", NEW)
+def test_a_segment_is_judged_alone_as_among_others_to_the_bit_and_none_as_none(
+    name: str, length: int, draw_segments: MakeSegments
+) -> None:
+    scored, judge = draw_segments(length=length), NEW[name]()
+    together = judge.values(scored)
+    np.testing.assert_array_equal(np.concatenate([judge.values(scored[i : i + 1]) for i in range(len(scored))]), together)
+    np.testing.assert_array_equal(judge.values(scored[::-1]), together[::-1])
+    assert judge.values(scored[:0]).shape == (0, *together.shape[1:])
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_a_judgment_writes_to_nothing_that_it_is_shown(name: str, draw_segments: MakeSegments) -> None:
+    scored, fresh = draw_segments(), draw_segments()
+    before = NEW[name]().values(scored)
+    arrays = [*(getattr(scored.segments, field.name) for field in fields(scored.segments)), scored.gold_rewards, scored.factors]
+    kept = [*(getattr(fresh.segments, field.name) for field in fields(fresh.segments)), fresh.gold_rewards, fresh.factors]
+    for array, copy in zip(arrays, kept, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    np.testing.assert_array_equal(NEW[name]().values(scored), before)
 
 
 def test_gold_that_is_nan_on_padding_does_not_reach_a_value(make_segments: MakeSegments) -> None:

@@ -5,8 +5,45 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from preflab.interfaces import Judgment
-from preflab.oracles import Boltzmann, ComposedOracle, Member, PartialReturn, Population, Regret, WeightedFactors, label, labeling
+from preflab.interfaces import Judgment, Response
+from preflab.oracles import (
+    Argmax,
+    Boltzmann,
+    BPrefThresholds,
+    CallableJudgment,
+    Cells,
+    ComposedOracle,
+    Davidson,
+    Drift,
+    DriftingJudgment,
+    Fatigue,
+    FeatureMistakes,
+    Hierarchy,
+    IdealPoint,
+    Level,
+    Majority,
+    MarginMistakes,
+    Member,
+    Mistakes,
+    OrderBias,
+    PartialReturn,
+    Population,
+    PreferenceMatrix,
+    RaoKupper,
+    Regret,
+    RewardCode,
+    SegmentFeatures,
+    Skips,
+    SkipsBelow,
+    ThresholdTies,
+    WeightedFactors,
+    ZoneVisits,
+    deciding_levels,
+    label,
+    labeling,
+    random_preferences,
+)
+from preflab.oracles.building import WithFeature
 from preflab.types import AnyArray, FloatArray, ScoredSegments, ScoredStore, ScoredTrajectory, SegmentIndex, Trajectory
 
 LENGTH, NAMES = 7, ("a", "b")
@@ -68,6 +105,72 @@ def test_a_population_labels_as_it_answers() -> None:
     np.testing.assert_array_equal(found.choice, oracle.answer(*sides, oracle.context(ids)))
     np.testing.assert_array_equal(found.probabilities, oracle.marginal_probabilities(*sides, ids))
     assert set(found.context.annotator) == {0, 1}
+
+
+def _ranking(*names: str) -> tuple[Judgment, Response]:
+    return SegmentFeatures(names, NAMES, "sum"), Hierarchy(tuple(Level(name, margin=0.5) for name in names), np.ones(len(names)))
+
+
+def _misled(judgment: Judgment, response: Response) -> tuple[Judgment, Response]:
+    return WithFeature(judgment, SegmentFeatures(("obs_1",), NAMES, "mean")), FeatureMistakes(response, 0.4, 0.0, 1.0, "obs_1")
+
+
+KINDS: dict[str, Callable[[], tuple[Judgment, Response]]] = {
+    "myopic": lambda: (PartialReturn(0.9, is_myopic=True), Boltzmann(1.0)),
+    "ideal": lambda: (IdealPoint({"a": 0.2, "obs_2": 1.0}, NAMES), Boltzmann(1.0)),
+    "goal": lambda: (IdealPoint({"gold": 0.2}, NAMES, by_step=True), Boltzmann(1.0)),
+    "zone": lambda: (ZoneVisits("act_0", NAMES, low=0.0, at_most=3), Argmax()),
+    "callable": lambda: (CallableJudgment(lambda scored: scored.factors.max(axis=(1, 2), initial=-9)), Boltzmann(1.0)),
+    "code": lambda: (RewardCode(lambda obs, act, after, info: after[:, 0] * info["b"], NAMES, name="x"), Boltzmann(1.0)),
+    "heron": lambda: _ranking("b", "a"), "heron of one level": lambda: _ranking("obs_0"),
+    "heron, misled": lambda: _misled(*_ranking("a")),
+    "cells": lambda: (Cells("gold", NAMES, np.array([-1.0, 1.0])), PreferenceMatrix(random_preferences(3, 0))),
+    "rao-kupper": lambda: (PartialReturn(), RaoKupper(1.0, 2.0)), "davidson": lambda: (PartialReturn(), Davidson(1.0, 2.0)),
+    "ties and skips": lambda: (PartialReturn(), Skips(SkipsBelow(ThresholdTies(Boltzmann(1.0), 0.5), -1.0), 0.1)),
+    "b-pref": lambda: (PartialReturn(), BPrefThresholds(Argmax(), epsilon=0.5, kind="equal", length=LENGTH)),
+    "mistakes": lambda: (PartialReturn(), Mistakes(MarginMistakes(Boltzmann(1.0), 0.2, 1.0), 0.1, "training")),
+    "tired and biased": lambda: (PartialReturn(), OrderBias(Fatigue(Boltzmann(1.0), 0.5, 30.0), 0.7)),
+    "drift, misled": lambda: _misled(
+        DriftingJudgment(PartialReturn(), WeightedFactors({"a": 1.0}, NAMES)), Drift(Boltzmann(1.0), 60.0)),
+}
+
+
+@pytest.mark.parametrize("is_heldout", [False, True], ids=["training", "held out"])
+@pytest.mark.parametrize("kind", [*KINDS, "population", "majority"])
+def test_whoever_answers_labels_are_the_bits_of_asking_about_every_pair(kind: str, is_heldout: bool) -> None:
+    if kind in KINDS:
+        judgment, response = KINDS[kind]()
+        oracle: ComposedOracle | Population = ComposedOracle(judgment, response, seed=3, name=kind)
+    else:
+        members = [Member(f"m{i}", 1 / len(KINDS), *make()) for i, make in enumerate(KINDS.values())]
+        oracle = {"population": Population, "majority": Majority}[kind](members, seed=3, name=kind)
+    oracle.begin_round({"round": 1.0, "mean_return": 4.0, "mean_length": 12.0})
+    store, ids = _store(), 7 * np.arange(120)
+    first, second = _pairs(store, 120)
+    asked = oracle.for_evaluation() if is_heldout else oracle
+    found, sides = label(asked, store, first, second, ids), (store.gather(first), store.gather(second))
+    context = asked.context(ids)
+    np.testing.assert_array_equal(found.choice, asked.answer(*sides, context))
+    np.testing.assert_array_equal(found.probabilities, asked.marginal_probabilities(*sides, ids))
+    each = [slice(i, i + 1) for i in range(20)]
+    by_one = [asked.answer(store.gather(first[row]), store.gather(second[row]), context[row])[0] for row in each]
+    np.testing.assert_array_equal(found.choice[:20], by_one)
+    none = label(asked, store, first[:0], second[:0], ids[:0])
+    assert none.choice.shape == (0,) and none.probabilities.shape == (0, 4)
+
+
+def test_the_levels_that_decided_are_those_of_who_answered() -> None:
+    members = [Member("two", 0.5, *_ranking("b", "a")), Member("one", 0.5, *_ranking("obs_0"))]
+    oracle, store, ids = Population(members, seed=3, name="two"), _store(), np.arange(150)
+    first, second = _pairs(store, 150)
+    found, sides = deciding_levels(oracle, store, first, second, ids), (store.gather(first), store.gather(second))
+    each = [member.response.levels(*(member.judgment.values(side) for side in sides)) for member in members]
+    who = oracle.context(ids).annotator
+    assert found is not None and each[0] is not None and each[1] is not None
+    np.testing.assert_array_equal(found, np.where(who == 0, each[0], each[1]))
+    assert set(found) == {-1, 0, 1}
+    mixed = Population([members[0], Member("sum", 0.5, PartialReturn(), Boltzmann(1.0))], seed=3, name="mixed")
+    assert deciding_levels(mixed, store, first, second, ids) is None
 
 
 def test_a_subclass_that_answers_otherwise_is_asked_itself() -> None:

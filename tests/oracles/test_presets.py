@@ -11,7 +11,7 @@ from preflab.experts import TabularExpert, tabular_expert
 from preflab.oracles import Argmax, Boltzmann, ComposedOracle, Mistakes, OracleSettings, PartialReturn, build
 from preflab.oracles.settings import JUDGMENT_OF
 from preflab.tabular import TabularMDP
-from preflab.testing.oracles import check_oracle, random_world
+from preflab.testing.oracles import FACTOR_NAMES, check_oracle, random_world
 
 WORLD = random_world()
 EXPERT = tabular_expert("random-mdp", "terminating", WORLD.mdp)
@@ -72,6 +72,14 @@ def test_regret_says_how_often_it_is_negative_and_how_good_its_expert_is() -> No
     assert built("regret", value_card=weak).card()["expert_gap"] == pytest.approx(1.0)  # five steps
     lucky = built("regret")
     assert lucky.card()["share_negative_regret"] == np.mean(lucky.values(WORLD.pool) > 0) > 0
+
+
+def test_regret_names_its_expert_however_its_answers_err() -> None:
+    plain = built("regret").card()
+    for changes in ({"mistakes": "feature", "mistake_rate": 0.3, "mistake_feature": "one"}, {"drift_to": {"one": 1.0}}):
+        card = built("regret", OracleSettings(**changes), factor_names=FACTOR_NAMES).card()
+        for name in ("expert", "expert_gap", "share_negative_regret", "mean_regret"):
+            assert card[name] == plain[name]
 
 
 def test_unknown_names_list_the_nearest_and_all() -> None:
