@@ -13,9 +13,11 @@ from preflab.rewards.pessimism import Pessimism
 from preflab.rewards.regret import RegretLearner
 from preflab.rewards.settings import FewComparisonsWarning, RewardSettings
 from preflab.rewards.tabular import TabularLearner
+from preflab.rewards.ties import TieLearner, TieReward
 
 __all__ = [
     "AnchoredReward", "BradleyTerryLearner", "ConstantLearner", "ConstantReward", "EnsembleReward",
-    "FewComparisonsWarning", "FrozenCriticLearner", "PairBatch", "PairLearner", "Pessimism", "RandomLearner", "RegretLearner",
-    "RewardSettings", "TabularLearner", "build", "mean_rank_correlation", "needs", "rank_correlations", "weight_averaged",
+    "FewComparisonsWarning", "FrozenCriticLearner", "PairBatch", "PairLearner", "Pessimism", "RandomLearner",
+    "RegretLearner", "RewardSettings", "TabularLearner", "TieLearner", "TieReward", "build", "mean_rank_correlation",
+    "needs", "rank_correlations", "weight_averaged",
 ]

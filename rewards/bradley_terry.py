@@ -63,7 +63,7 @@ class BradleyTerryLearner(PairLearner[EnsembleReward]):
         return PairBatch(
             inputs if normalizer is None else standardized(inputs, normalizer), torch.as_tensor(rows),
             torch.as_tensor(real).float(), torch.as_tensor(comparisons.p_first).float(),
-            torch.as_tensor(comparisons.weight.copy()).float(),
+            torch.as_tensor(comparisons.weight.copy()).float(), annotator=torch.as_tensor(comparisons.annotator.copy()),
         )
 
     def data(self, comparisons: Comparisons, context: LearnerContext, anchor: Segments, rng: np.random.Generator) -> PairBatch:

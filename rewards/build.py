@@ -12,11 +12,15 @@ from preflab.rewards.frozen_critic import FrozenCriticLearner
 from preflab.rewards.regret import RegretLearner
 from preflab.rewards.settings import RewardSettings
 from preflab.rewards.tabular import TabularLearner
+from preflab.rewards.ties import TieLearner
 from preflab.types import AnyArray
 
 NAMES = ("constant", "ensemble", "heron", "random", "regret", "regret_frozen_critic", "regret_tabular")
 ENSEMBLES = ("ensemble", "heron", "regret", "regret_frozen_critic")  # presets of networks; what they assume is `likelihood`
-LEARNERS = {"partial_return": BradleyTerryLearner, "regret": RegretLearner, "regret_frozen_critic": FrozenCriticLearner}
+LEARNERS = {
+    "partial_return": BradleyTerryLearner, "regret": RegretLearner, "regret_frozen_critic": FrozenCriticLearner,
+    "rao_kupper": TieLearner, "davidson": TieLearner,
+}
 
 
 def build(

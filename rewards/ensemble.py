@@ -82,9 +82,16 @@ class StepEncoder:
         return arrays
 
 
-def in_chunks(network: Callable[[Inputs], torch.Tensor]) -> Callable[[Inputs | LazyInputs], torch.Tensor]:
-    """Returns `network`, inputs of B steps → (K, B), applied to as many rows at a time as memory allows."""
-    return lambda inputs: torch.cat([network(chunk) for chunk in in_parts(inputs)], dim=1)
+class InChunks:
+    """Applies `network`, inputs of B steps → (K, B), to as many rows at a time as memory allows."""
+
+    def __init__(self, network: Callable[[Inputs], torch.Tensor]) -> None:
+        """Takes a network, which stays known as `network`."""
+        self.network = network
+
+    def __call__(self, inputs: Inputs | LazyInputs) -> torch.Tensor:
+        """Returns (K, B) outputs."""
+        return torch.cat([self.network(chunk) for chunk in in_parts(inputs)], dim=1)
 
 
 class AnchoredReward(RewardModel):
@@ -250,7 +257,7 @@ class EnsembleReward(AnchoredReward):
     def outputs(self, inputs: Inputs) -> torch.Tensor:
         """Returns (K, B) outputs of the networks for inputs of B steps as the encoder gives them."""
         with torch.no_grad():
-            return in_chunks(lambda chunk: self.network(self.normalizer(chunk)))(inputs)
+            return InChunks(lambda chunk: self.network(self.normalizer(chunk)))(inputs)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Returns named copies of every tensor: weights, input statistics, μ, σ and c."""

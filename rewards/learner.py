@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -17,9 +17,10 @@ from preflab.inputs import in_memory, vectors_of, with_vectors
 from preflab.interfaces import FitReport, LearnerContext, RewardLearner
 from preflab.networks import EnsembleModule
 from preflab.rewards import averaging
-from preflab.rewards.ensemble import AnchoredReward, in_chunks
+from preflab.rewards.early_stopping import Best
+from preflab.rewards.ensemble import AnchoredReward
 from preflab.rewards.metrics import fit_report
-from preflab.rewards.pairs import PairBatch, StepFunction, cross_entropies, offsets
+from preflab.rewards.pairs import PairBatch, StepFunction, binary_nats, offsets, smoothed, unbiased, weighted_mean
 from preflab.rewards.settings import FewComparisonsWarning, RewardSettings
 from preflab.types import Comparisons, SegmentIndex, Segments
 
@@ -87,9 +88,27 @@ class PairLearner(RewardLearner, Generic[ModelT]):
             params: the network, any callable from (B, n) inputs to (K, B).
             minibatch: the comparisons.
         """
-        scores = self.scores(params, minibatch)
-        nats = cross_entropies(scores, minibatch, self.settings.label_smoothing).sum()
-        return nats + self.settings.offset_pinning * offsets(scores, minibatch).sum() if self.settings.offset_pinning else nats
+        return self.member_losses(params, minibatch).sum()
+
+    def member_losses(self, params: StepFunction, minibatch: PairBatch) -> torch.Tensor:
+        """Returns (K,) what `loss` adds up."""
+        cfg, scores = self.settings, self.scores(params, minibatch)
+        meant = smoothed(minibatch, cfg.label_smoothing) if cfg.label_smoothing else minibatch
+        meant = unbiased(meant, cfg.flip_rate) if cfg.robust == "unbiased" else meant
+        losses = weighted_mean(self.nats(params, scores, meant), meant.weight)
+        return losses + cfg.offset_pinning * offsets(scores, minibatch) if cfg.offset_pinning else losses
+
+    def nats(self, params: StepFunction, scores: torch.Tensor, minibatch: PairBatch) -> torch.Tensor:
+        """Returns (K, M) −log P(answer) in nats, given (K, 2, M) `scores` under `params`; pure in all three arguments."""
+        return binary_nats(scores, minibatch)
+
+    def log_losses(self, params: StepFunction, minibatch: PairBatch) -> torch.Tensor:
+        """Returns (K,) members' mean log losses on answers as they were given, by which early stopping goes."""
+        return weighted_mean(self.nats(params, self.scores(params, minibatch), minibatch), minibatch.weight)
+
+    def parameter_groups(self, network: EnsembleModule) -> list[dict[str, Any]]:
+        """Returns the optimizer's groups of parameters: all in one."""
+        return [{"params": list(network.parameters())}]
 
     def fit(self, comparisons: Comparisons, context: LearnerContext, rng: np.random.Generator) -> FitReport:
         """Learns from M `comparisons`; see `RewardSettings` for how.
@@ -201,7 +220,7 @@ class PairLearner(RewardLearner, Generic[ModelT]):
         """Takes gradient steps on `network`; returns their number and figures of what was kept."""
         cfg = self.settings
         judged = self.judged(data, weight)
-        best = None if judged is None else Best(network, judged, self.scores)
+        best = None if judged is None else Best(network, judged, self.log_losses)
         n_steps = min(cfg.max_steps, cfg.n_epochs * -(-len(data) // cfg.batch_size))
         every = max(1, n_steps // _CHECKS)
         for step in self._descend(network, data, n_steps, generator):
@@ -216,7 +235,8 @@ class PairLearner(RewardLearner, Generic[ModelT]):
     def _descend(self, network: EnsembleModule, data: PairBatch, n_steps: int, generator: torch.Generator) -> Iterator[int]:
         """Takes gradient steps on `network` and counts them, from 1."""
         cfg = self.settings
-        optimizer = torch.optim.AdamW(network.parameters(), cfg.learning_rate, weight_decay=cfg.weight_decay, fused=True)
+        groups = self.parameter_groups(network)
+        optimizer = torch.optim.AdamW(groups, cfg.learning_rate, weight_decay=cfg.weight_decay, fused=True)
         is_rough = cfg.precision == "bfloat16"
         pairs = torch.empty(0, dtype=torch.int64)
         for step in range(n_steps):
@@ -239,35 +259,3 @@ class PairLearner(RewardLearner, Generic[ModelT]):
                 FewComparisonsWarning, stacklevel=3,
             )
 
-
-class Best:
-    """Keeps, for each member, the weights at which it predicted the judged comparisons best."""
-
-    def __init__(
-        self, network: EnsembleModule, judged: PairBatch, scores: Callable[[StepFunction, PairBatch], torch.Tensor]
-    ) -> None:
-        """Watches `network` on `judged`, whose weight is (K, M); a member with nothing to be judged by keeps its last."""
-        self.n_vain = 0  # looks since some member improved
-        self._network, self._judged, self._scores = network, judged, scores
-        self._loss = torch.full((network.n_members,), torch.inf)
-        self._step = torch.zeros(network.n_members)
-        self._weights = [parameter.detach().clone() for parameter in network.parameters()]
-        self._judges_nothing = judged.weight.expand(network.n_members, -1).sum(1) == 0
-
-    @torch.no_grad()
-    def look(self, step: int) -> None:
-        """Keeps the weights of members that predict better than before."""
-        loss = cross_entropies(self._scores(in_chunks(self._network), self._judged), self._judged)
-        better = (loss < self._loss) | self._judges_nothing
-        self.n_vain = 0 if better.any() else self.n_vain + 1
-        self._loss = torch.where(better, loss, self._loss)
-        self._step[better] = step
-        for kept, parameter in zip(self._weights, self._network.parameters(), strict=True):
-            kept[better] = parameter[better]
-
-    @torch.no_grad()
-    def restore(self) -> dict[str, float]:
-        """Puts the kept weights back; returns their mean log loss on what they were judged by, and their mean step."""
-        for kept, parameter in zip(self._weights, self._network.parameters(), strict=True):
-            parameter.copy_(kept)
-        return {"left_out_log_loss": float(self._loss.mean()), "stopped_at_step": float(self._step.mean())}

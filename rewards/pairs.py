@@ -27,6 +27,7 @@ class PairBatch:
         weight: (M,), or (K, M) with one row a member.
         offset: (2, M) what is added to segment scores whatever the network says; None adds nothing.
         is_own: `rows` count up from 0: each step of each segment has a row of its own, in order.
+        annotator: (M,) who answered; None if nobody asks.
     """
 
     inputs: Inputs | LazyInputs
@@ -36,6 +37,12 @@ class PairBatch:
     weight: torch.Tensor
     offset: torch.Tensor | None = None
     is_own: bool = False
+    annotator: torch.Tensor | None = None
+
+    @property
+    def is_tie(self) -> torch.Tensor:
+        """(M,) the answer was TIE: a target of exactly ½."""
+        return self.p_first == 0.5
 
     def __len__(self) -> int:
         return len(self.p_first)
@@ -45,7 +52,7 @@ class PairBatch:
         return replace(
             self, rows=self.rows[:, pairs], real=self.real[:, pairs], p_first=self.p_first[pairs],
             weight=self.weight[..., pairs], offset=None if self.offset is None else self.offset[:, pairs],
-            is_own=False,
+            is_own=False, annotator=None if self.annotator is None else self.annotator[pairs],
         )
 
     def take(self, pairs: torch.Tensor) -> Self:
@@ -64,18 +71,41 @@ def segment_scores(steps: torch.Tensor, batch: PairBatch) -> torch.Tensor:
     return sums if batch.offset is None else sums + batch.offset
 
 
-def cross_entropies(scores: torch.Tensor, batch: PairBatch, label_smoothing: float = 0.0) -> torch.Tensor:
-    """Returns (K,) weighted mean cross-entropies in nats, one a member; 0 for a member whose weights are all 0.
+def binary_nats(scores: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+    """Returns (K, M) cross-entropies −p log σ(Δ) − (1 − p) log σ(−Δ) in nats, Δ the difference of the (K, 2, M) `scores`.
 
-    −Σ_m w_m [p_m log σ(Δ_m) + (1 − p_m) log σ(−Δ_m)] / Σ_m w_m with Δ the difference of the (K, 2, M) `scores` of first
-    and second segments, p = ½ for a tie (Christiano et al. 2017, section 2.2.3, https://arxiv.org/abs/1706.03741).
+    p = ½ for a tie (Christiano et al. 2017, section 2.2.3, https://arxiv.org/abs/1706.03741); linear in p, which may leave [0, 1].
     """
     logits = scores[:, 0] - scores[:, 1]
-    target = batch.p_first * (1 - label_smoothing) + label_smoothing / 2
-    # −p log σ(Δ) − (1 − p) log σ(−Δ) = softplus(Δ) − p Δ
-    nats = nn.functional.softplus(logits) - target * logits
-    weight = batch.weight.expand_as(nats)
-    return (nats * weight).sum(1) / weight.sum(1).clamp_min(1e-12)
+    return nn.functional.softplus(logits) - batch.p_first * logits
+
+
+def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Returns (K,) means Σ_m w_m x_m / Σ_m w_m of (K, M) values, weights (M,) or (K, M); 0 where all weights are 0."""
+    weight = weight.expand_as(values)
+    return (values * weight).sum(1) / weight.sum(1).clamp_min(1e-12)
+
+
+def cross_entropies(scores: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+    """Returns (K,) weighted mean cross-entropies in nats, one a member; 0 for a member whose weights are all 0."""
+    return weighted_mean(binary_nats(scores, batch), batch.weight)
+
+
+def smoothed(batch: PairBatch, share: float) -> PairBatch:
+    """Returns `batch` with the share of each answer moved to ½: −(1 − ε) log σ(h) − ε log σ(−h), ε = `share` / 2.
+
+    Mitchell 2023 (cDPO, https://ericmitchell.ai/cdpo.pdf): its optimum is at σ(h) = 1 − ε, where it stops.
+    """
+    return replace(batch, p_first=batch.p_first * (1 - share) + share / 2)
+
+
+def unbiased(batch: PairBatch, flip_rate: float) -> PairBatch:
+    """Returns `batch` with targets (p − ε) / (1 − 2 ε): [(1 − ε) ℓ(answer) − ε ℓ(its opposite)] / (1 − 2 ε).
+
+    In the mean over answers that are flipped with chance ε it is the loss of unflipped ones (Chowdhury et al. 2024, rDPO,
+    https://arxiv.org/abs/2403.00409; Natarajan et al. 2013, lemma 1); unbounded below, so that a fit should stop early.
+    """
+    return replace(batch, p_first=torch.where(batch.is_tie, 0.5, (batch.p_first - flip_rate) / (1 - 2 * flip_rate)))
 
 
 def offsets(scores: torch.Tensor, batch: PairBatch) -> torch.Tensor:
@@ -83,9 +113,7 @@ def offsets(scores: torch.Tensor, batch: PairBatch) -> torch.Tensor:
 
     Eisenstein et al. 2023, section 3 (https://arxiv.org/abs/2312.09244).
     """
-    squares = scores.sum(1) ** 2
-    weight = batch.weight.expand_as(squares)
-    return (squares * weight).sum(1) / weight.sum(1).clamp_min(1e-12)
+    return weighted_mean(scores.sum(1) ** 2, batch.weight)
 
 
 def distinct_steps(comparisons: Comparisons, pool: TrajectoryStore) -> tuple[SegmentIndex, AnyArray, AnyArray]:

@@ -11,7 +11,8 @@ from preflab.rewards.pessimism import Pessimism
 
 INPUTS = ("obs", "obs_action", "obs_action_next", "obs_action_delta")
 DATA = ("shared", "bootstrap", "folds")
-LIKELIHOODS = ("partial_return", "regret", "regret_frozen_critic")
+LIKELIHOODS = ("partial_return", "regret", "regret_frozen_critic", "rao_kupper", "davidson")
+ROBUST = ("none", "unbiased")
 REGRET_FORMS = ("expected", "realized")
 REGRET_WEIGHTINGS = ("uniform", "discounted")
 PLANNERS = ("exact", "successor_features")
@@ -38,7 +39,8 @@ class RewardSettings:
             "obs_action_delta" (the change of the observation, standardized by itself).
         likelihood: what the learner assumes of the human; "partial_return" is Bradley-Terry on summed rewards, "regret" on
             summed Q̂ − V̂ with a V̂ that follows the reward, "regret_frozen_critic" with the V of an expert (which fits what
-            partial return fits, up to shaping: a negative control).
+            partial return fits, up to shaping: a negative control); "rao_kupper" and "davidson" know ties, with a tie parameter
+            that is learned.
         data: "shared" (every member sees all comparisons), "bootstrap" (each its own multinomial weights) or "folds"
             (each leaves out its own n-th of the comparisons).
         diversity: how members differ besides their data: by initial weights ("seed"), by the inputs they read ("features"), by
@@ -61,7 +63,10 @@ class RewardSettings:
         n_epochs: passes over the comparisons, unless `max_steps` ends the fit first.
         max_steps: most gradient steps of one fit.
         batch_size: comparisons in a minibatch.
-        label_smoothing: mass moved from each answer to ½; 0 trusts answers as given.
+        label_smoothing: mass moved from each answer to ½, 2 ε for a human who errs with chance ε; 0 trusts answers as given.
+        robust: what is made of answers that may be wrong: "none" trusts them, "unbiased" takes the loss whose mean over flips with
+            chance `flip_rate` is that of answers without.
+        flip_rate: ε, chance that an answer is the opposite of what was meant, for robust "unbiased".
         input_noise: standard deviation of Gaussian noise on standardized inputs while training.
         early_stopping: keeps, of each fit, the weights at which the comparisons a member did not train on are predicted
             best; needs data "bootstrap" or "folds".
@@ -109,6 +114,8 @@ class RewardSettings:
     max_steps: int = 400
     batch_size: int = 64
     label_smoothing: float = 0.0
+    robust: str = "none"
+    flip_rate: float = 0.1
     input_noise: float = 0.0
     early_stopping: bool = True
     precision: str = "float32"
@@ -129,7 +136,7 @@ class RewardSettings:
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
         for name, known in (
             ("activation", tuple(ACTIVATIONS)), ("inputs", INPUTS), ("likelihood", LIKELIHOODS), ("data", DATA),
-            ("diversity", DIVERSITY), ("regret_form", REGRET_FORMS), ("regret_weighting", REGRET_WEIGHTINGS),
+            ("robust", ROBUST), ("diversity", DIVERSITY), ("regret_form", REGRET_FORMS), ("regret_weighting", REGRET_WEIGHTINGS),
             ("planner", PLANNERS), ("precision", PRECISIONS),
         ):
             if getattr(self, name) not in known:
@@ -149,6 +156,8 @@ class RewardSettings:
                 raise InvalidArgument(name, "must not be negative", getattr(self, name))
         if not 0 <= self.label_smoothing < 1:
             raise InvalidArgument("label_smoothing", "must be in [0, 1)", self.label_smoothing)
+        if not 0 <= self.flip_rate < 0.5:
+            raise InvalidArgument("flip_rate", "must be in [0, 0.5): beyond, answers say the opposite", self.flip_rate)
         self._check_members()
         if self.early_stopping and self.data == "shared":
             raise InvalidArgument(

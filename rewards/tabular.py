@@ -152,7 +152,7 @@ class TabularLearner(PairLearner[TabularReward]):
 
         Raises:
             Refused: a space is not Discrete.
-            InvalidArgument: inputs or members that a table does not have, or noise on inputs.
+            InvalidArgument: inputs, a likelihood or members that a table does not have, or noise on inputs.
         """
         super().__init__(settings, is_fixed_horizon)
         if not (isinstance(observation_space, gym.spaces.Discrete) and isinstance(action_space, gym.spaces.Discrete)):
@@ -160,6 +160,9 @@ class TabularLearner(PairLearner[TabularReward]):
         if self.settings.inputs != "obs_action" or self.settings.input_noise:
             given = (self.settings.inputs, self.settings.input_noise)
             raise InvalidArgument("inputs, input_noise", "must be those of a table of states and actions", given, "obs_action, 0")
+        if self.settings.likelihood not in ("partial_return", "regret", "regret_frozen_critic"):
+            rule = "must be one that tables are fitted by"
+            raise InvalidArgument("likelihood", rule, self.settings.likelihood, "partial_return, regret, regret_frozen_critic")
         if self.settings.diversity in ("features", "architecture"):
             rule = "must be one that a table of weights can have"
             raise InvalidArgument("diversity", rule, self.settings.diversity, "seed or trunk, or data bootstrap")
@@ -197,6 +200,7 @@ class TabularLearner(PairLearner[TabularReward]):
         batch = TableBatch(
             self._inputs(), torch.as_tensor(rows), torch.as_tensor(real).float() * weights,
             torch.as_tensor(comparisons.p_first).float(), torch.as_tensor(comparisons.weight.copy()).float(),
+            annotator=torch.as_tensor(comparisons.annotator.copy()),
             steps=step_numbers(steps, self.spaces), terminated=torch.as_tensor(steps.terminated.copy()),
             planner=self._plan or self._planner(np.random.default_rng(0)),
         )
