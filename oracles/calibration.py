@@ -78,10 +78,12 @@ def agreement(values: FloatArray, is_terminated: BoolArray, response: Response) 
     """Returns how often strict answers name the segment of higher value: over all pairs, equal status, and each group.
 
     Each entry has `accuracy` (expected, mistakes included; None without such pairs), `n_pairs` of different value, and
-    `tie_rate`, the mean of P(TIE), or of having one value where the response never ties.
+    `tie_rate`, the mean of P(TIE), or of having one value where the response never ties. Every pair counts in either order:
+    pools are sorted by who acted, and a bias for what is shown first would else be taken for accuracy.
     `values` are (N,), or (N, D) for a response that compares several.
     """
-    first, second = compared_pairs(len(values))
+    one, other = compared_pairs(len(values))
+    first, second = np.concatenate([one, other]), np.concatenate([other, one])
     probabilities = response.probabilities(values[first], values[second])
     p_first, p_tie = p_first_if_strict(probabilities), probabilities[:, Choice.TIE]
     p_strict = probabilities[:, Choice.FIRST] + probabilities[:, Choice.SECOND]
@@ -96,7 +98,7 @@ def agreement(values: FloatArray, is_terminated: BoolArray, response: Response) 
         weight = p_strict[strict]  # a pair that is skipped or called even has no right answer
         return {
             "accuracy": float((weight * p_right[strict]).sum() / weight.sum()) if weight.sum() > 0 else None,
-            "n_pairs": int(strict.sum()),
+            "n_pairs": int(strict.sum()) // 2,
             "tie_rate": float(np.maximum(p_tie, ~is_strict)[rows].mean()) if rows.any() else None,
         }
 
