@@ -26,14 +26,15 @@ from preflab.types import Choice, FloatArray, IntArray
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "oracles"
-PLUGGED = {
+PLUGGED = {  # what these presets are told
+    "weighted_factors": ["oracle.weights={velocity:1}"],
     "callable": ["oracle.function=my_humans:peak_end"],
     "reward_code": [f"oracle.code={ROOT / 'examples' / 'pendulum_reward.py'}"],
 }
 SHEETS: dict[str, tuple[str, ...]] = {  # in the order of docs/oracles.md; a preset named in none is drawn with the judgments
     "judgments": (
-        "partial_return", "discounted", "myopic", "regret", "regret_branching", "ideal_point", "zone_visits", "heron",
-        "heron_step", "intransitive", "callable", "reward_code",
+        "partial_return", "discounted", "myopic", "weighted_factors", "regret", "regret_branching", "ideal_point", "zone_visits",
+        "heron", "heron_step", "intransitive", "callable", "reward_code",
     ),
     "responses": (
         "argmax", "noisy", "bpref_oracle", "bpref_stoc", "bpref_mistake", "bpref_skip", "bpref_equal", "bpref_myopic", "ties",
@@ -215,17 +216,18 @@ def _of_feature(asking: Asking, x: FloatArray) -> tuple[Line, ...]:
 
 
 def draw(panels: Sequence[Panel], path: Path) -> None:
-    """Draws panels in rows of four; equal panels give equal bytes."""
+    """Draws panels in rows; equal panels give equal bytes."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     fixed: dict[Any, Any] = {"svg.hashsalt": "preflab", "svg.fonttype": "none", "font.size": 8, "axes.linewidth": 0.6}
-    n_columns = 4 if len(panels) > 6 else 3
+    n_columns = 3 if len(panels) <= 6 else min((4, 5), key=lambda n: -len(panels) % n)  # as few holes as can be
     n_rows = -(-len(panels) // n_columns)
+    size = (max(9.6, 2.4 * n_columns), 0.4 + 2.2 * n_rows)
     with plt.rc_context(fixed):
-        figure, grid = plt.subplots(n_rows, n_columns, figsize=(9.6, 0.4 + 2.2 * n_rows), squeeze=False, layout="constrained")
+        figure, grid = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
         for axes in grid.flat:
             axes.set_visible(False)
         for axes, item in zip(grid.flat, panels, strict=False):
@@ -276,7 +278,7 @@ def _legend(figure: Any, panels: Sequence[Panel]) -> None:
 def main(folder: Path = FOLDER, show: Callable[[str], None] = print) -> None:
     """Draws every sheet."""
     folder.mkdir(parents=True, exist_ok=True)
-    humans = Humans("pendulum", plugged=PLUGGED)
+    humans = Humans("pendulum", budget="demo", plugged=PLUGGED)
     for sheet, presets in sheets().items():
         draw([panel(humans.of(name)) for name in presets], folder / f"{sheet}.svg")
         show(f"wrote {folder / sheet}.svg: {', '.join(presets)}")

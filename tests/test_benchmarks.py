@@ -6,7 +6,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+
+from preflab.experiments.config import names
+from preflab.experiments.humans import Humans
+from preflab.oracles import ComposedOracle, Mistakes
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -109,3 +114,47 @@ def test_all_benchmarks_run_in_their_smoke_form(tmp_path: Path) -> None:
     assert {"fitting", "labeling", "growth"} <= set(found["rows"]) and (tmp_path / "growth.svg").stat().st_size > 1000
     assert all(row["ours"] is None or row["ours"] > 0 or row["note"] for rows in found["rows"].values() for row in rows)
     assert found["machine"]["versions"]["torch"] and found["machine"]["loads"]
+
+
+def test_an_oracle_that_errs_more_often_than_it_says_is_found_and_others_are_not() -> None:
+    rates, humans = load("oracle_rates").rates, Humans("pendulum")
+    honest = rates(humans.of("bpref_mistake"), 2000) + rates(humans.of("ties"), 2000)
+    assert min(rate.p_value() for rate in honest) > 1e-4  # seven rates: a false alarm below 1e-3 on another seed
+    liar = humans.of("bpref_mistake")
+    assert isinstance(liar.oracle, ComposedOracle) and isinstance(liar.oracle.response, Mistakes)
+    liar.oracle.response.rate = 0.2
+    off = {rate.what: rate.p_value() < 1e-9 for rate in rates(liar, 2000)}
+    assert off == {"accuracy": True, "ties": False, "skips": False, "mistakes": True}
+
+
+def test_the_accuracy_on_a_card_is_of_either_order_also_where_few_segments_calibrate() -> None:
+    human = Humans("pendulum").of("regret_branching", "oracle.order_bias=2.0")
+    (accuracy,) = [rate for rate in load("oracle_rates").rates(human, 4000) if rate.what == "accuracy"]
+    assert len(human.index) == 20 and accuracy.source == "card" and accuracy.p_value() > 1e-4
+
+
+def test_oracles_agree_on_the_pairs_that_neither_calls_even() -> None:
+    oracles = load("oracles")
+    one, other, hesitant = [1.0, 1.0, -1.0, 0.0], [1.0, -1.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]
+    matrix = oracles.agreement(np.array([one, other, hesitant]))
+    assert matrix[0, 1] == matrix[1, 0] == pytest.approx(2 / 3) and matrix[0, 0] == 1.0 and np.isnan(matrix[2]).all()
+    presets = ["argmax", "partial_return", "regret"]
+    matrix = np.array([[1.0, 1.0, 0.7], [1.0, 1.0, 0.7], [0.7, 0.7, 1.0]])
+    assert oracles.groups([matrix], presets) == {"partial_return": ["partial_return", "argmax"], "regret": ["regret"]}
+
+
+@pytest.mark.slow
+def test_oracles_are_measured_whole_in_the_smoke_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER.parent / "examples"))
+    assert load("oracles").main(["smoke=1", f"out={tmp_path}"]) == 0
+    found = json.loads((tmp_path / "oracles.json").read_text())
+    measured = found["tasks"]["pendulum"]
+    assert {rate["oracle"] for rate in measured["rates"]} == set(measured["speed"]) == set(names("oracle"))
+    assert all(rate["p_value"] > 1 - found["level"] for rate in measured["rates"])
+    assert all(speed["low"] > 0 for speed in measured["speed"].values()) and measured["circles"]["argmax"]["by_answers"] == 0
+    assert sum(measured["levels"]["heron"].values()) == pytest.approx(1.0)
+    written = (tmp_path / "oracles.md").read_text()
+    assert "A smoke run" in written and all(f"| `{name}` |" in written for name in names("oracle"))
+    assert (tmp_path / "oracles.svg").stat().st_size > 1000
+    with pytest.raises(SystemExit, match="must be one of"):
+        load("oracles").main(["smok=1"])
