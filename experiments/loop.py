@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.tensorboard import SummaryWriter
 
 from preflab.agents.label_free import StateEntropyReward
@@ -23,7 +24,7 @@ from preflab.experiments.stages import Stages, build, reference_state, subsample
 from preflab.experiments.users import user_scores
 from preflab.interfaces import LearnerContext, RewardModel
 from preflab.seeding import generator, small_seed
-from preflab.types import AnyArray, ScoredStore, ScoredTrajectory
+from preflab.types import AnyArray, ScoredStore, ScoredTrajectory, Transitions
 
 REPORT_SECONDS, VIDEO_SECONDS = 2.0, 8.0  # roughly what comes after the last round, for the ETA
 N_ANCHOR_SEGMENTS = 500
@@ -163,8 +164,8 @@ class Loop:
         )
 
     def fitted(self, state: State) -> State:
-        """Fits the reward to all training answers so far."""
-        if self.stages.learner is None:
+        """Fits the reward to all training answers so far, if there are any: a human may skip a whole round."""
+        if self.stages.learner is None or not len(state.answers.comparisons):
             return state
         self.progress.enter("fit")
         stages = self.stages
@@ -192,8 +193,14 @@ class Loop:
             self.stages.agent.load_state({**self.initial, **counters})
         if r == 0 and budget.label_free_steps:  # what was of value while exploring is none now
             self.stages.agent.reset_critic(small_seed(self.config.seed, "critic"), forgets=self.stages.learner is None)
-        source: Any = self.gold_source(state) if self.stages.learner is None else self.stages.learner.model.rewards
-        return self.learned(state, target, source, small_seed(self.config.seed, "train", r))
+        return self.learned(state, target, self.source(state), small_seed(self.config.seed, "train", r))
+
+    def source(self, state: State) -> Any:
+        """Returns what pays the agent: gold for a gold control, else the learned reward, and nothing before the first answer."""
+        if self.stages.learner is None:
+            return self.gold_source(state)
+        model = self.model(state)
+        return nothing if model is None else model.rewards
 
     def learned(self, state: State, n_env_steps: int, source: Any, seed: int) -> State:
         """Trains the agent on `source` and charges what that took."""
@@ -266,17 +273,22 @@ def start(config: RunConfig, folder: Path, seconds: dict[str, float] | None = No
     return Loop(config, folder, stages, watch, progress, SummaryWriter(str(folder)))
 
 
+def nothing(steps: Transitions) -> npt.NDArray[np.float32]:
+    """Returns 0 for each step: what an agent is paid before anybody has answered."""
+    return np.zeros(len(steps), dtype=np.float32)
+
+
 def _plain(trajectories: list[ScoredTrajectory]) -> list[ScoredTrajectory]:
     return [ScoredTrajectory(item.trajectory, item.gold_rewards, item.factors) for item in trajectories]
 
 
 def _last_returns(state: State) -> dict[str, float]:
-    """Returns what a drifting human may adapt to: the mean gold return of the newest pool (B-Pref's R̄)."""
+    """Returns what a human may adapt to: the mean gold return and length of the ten newest trajectories (B-Pref's R̄ and T)."""
     if not len(state.pool):
         return {}
     first = np.concatenate([[0], np.cumsum(state.pool.store.lengths)])[:-1]
     returns = np.add.reduceat(state.pool.gold_rewards, first)
-    return {"mean_return": float(returns[-20:].mean()), "mean_length": float(state.pool.store.lengths[-20:].mean())}
+    return {"mean_return": float(returns[-10:].mean()), "mean_length": float(state.pool.store.lengths[-10:].mean())}
 
 
 def load_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -108,8 +108,6 @@ def check_human(settings: OracleSettings, name: str, factor_names: Sequence[str]
             f"a human whose mind drifts must be told where to: oracle.drift_to={{{names[0]}:1}}, weights of gold's factors "
             f"({', '.join(names)})"
         )
-    if kind == "weighted_factors" and not settings.weights:
-        raise InvalidArgument(f"{where}weights", "must be given with judgment=weighted_factors", None, f"{{{names[0]}: 1}}")
     features = [*(settings.ideal or {}), *(settings.goal or {}), *(level.feature for level in settings.levels)]
     features += [settings.cell_feature] if kind == "cells" else []
     features += [str(settings.zone["feature"])] if settings.zone and "feature" in settings.zone else []
@@ -175,7 +173,8 @@ def _judgment(kind: str, settings: OracleSettings, scene: Scene) -> Judgment:
         value = scene.state_value if settings.regret_by == "branching" else scene.value
         return _regret(settings, value, scene)
     if kind == "weighted_factors":
-        return WeightedFactors(settings.weights or {}, names, settings.gamma)
+        weights = dict.fromkeys(names, 1.0) if settings.weights is None else settings.weights
+        return WeightedFactors(weights, names, settings.gamma)
     if kind == "hierarchy":
         return SegmentFeatures([level.feature for level in ranking(settings, scene)], names, settings.how)
     if kind == "ideal_point":

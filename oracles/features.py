@@ -136,7 +136,8 @@ class IdealPoint(FeatureJudgment):
 
     Of segments: Coombs 1950; in reward learning PAL-A, Chen et al. 2024 (https://arxiv.org/abs/2406.08469), where φ is
     learned. Of steps, a is a goal that only this human knows: the users of VPL, Poddar et al. 2024
-    (https://arxiv.org/abs/2408.10075), section 6.
+    (https://arxiv.org/abs/2408.10075), section 6; a distance is a cost, so where episodes may end early, an early end is
+    the nearest way to no distance at all.
     """
 
     def __init__(

@@ -38,7 +38,8 @@ class OracleSettings:
 
     Attributes:
         judgment: one of `JUDGMENTS`; None where the oracle's name says it (`JUDGMENT_OF`).
-        target_accuracy: expected accuracy of strict answers on the calibration pool, before mistakes; None with `beta`.
+        target_accuracy: expected accuracy on the calibration pool, for which β is solved; before ties, skips, mistakes and
+            order bias (the card says what these leave of it). None with `beta`.
         beta: inverse temperature in 1 / units of value; `inf` always picks the better segment; None to solve for target.
         gamma: discount inside the segment for partial return and weighted factors; regret uses the expert's own.
         myopic: whether gamma discounts from the segment's last step back, instead of from the first on.
@@ -48,7 +49,7 @@ class OracleSettings:
             of a segment and the expert followed from there; realized form, discounted weights).
         branch_tail: a branch ends where what is left weighs no more than this, γ^h ≤ branch_tail, γ the expert's own.
         branch_steps: most steps of a branch; where γ asks for more, the critic stands in for the rest. None: no cap.
-        weights: of judgment=weighted_factors, by factor.
+        weights: of judgment=weighted_factors, by factor; those not named weigh 0. None: all weigh 1, as in gold.
         ideal: of judgment=ideal_point, by feature: where the segment's mean should be, in spreads from the pool's mean.
         goal: of judgment=goal, by feature: where every step should lead, in the feature's own units.
         levels: of judgment=hierarchy, most important first: {feature, sign: 1 or -1, margin: in spreads}.

@@ -128,7 +128,7 @@ class NoisyPolicy:
 
 
 class CalmPolicy:
-    """Gaussian actions around the middle of a Box, as an untrained network's are: spreads of 0.2, 0.4 and 0.7 half ranges by row."""
+    """Gaussian actions around the middle of a Box, as an untrained network's: spreads of 0.2, 0.4 and 0.7 half ranges by row."""
 
     def __init__(self, space: gym.spaces.Box) -> None:
         """Acts in `space`, which is bounded."""
@@ -139,7 +139,7 @@ class CalmPolicy:
         middle, half = 0.5 * (self._low + self._high), 0.5 * (self._high - self._low)
         noise = np.zeros((len(obs), *middle.shape)) if rng is None else rng.standard_normal((len(obs), *middle.shape))
         spread = np.array([0.2, 0.4, 0.7])[np.arange(len(obs)) % 3].reshape(-1, *[1] * middle.ndim)
-        return np.clip(middle + half * spread * noise, self._low, self._high).astype(np.float32)
+        return np.asarray(np.clip(middle + half * spread * noise, self._low, self._high), dtype=np.float32)
 
 
 def gather(

@@ -100,14 +100,14 @@ class CountsItsAnswers(Honest):
 
 
 class IsBornMoody(Honest):
-    """Every instance answers differently, whatever the seed."""
+    """Every instance of the third seed answers differently."""
 
     breaks = "law_seed_decides_answers"
     _births: ClassVar[Any] = itertools.count()
 
     def __init__(self, mdp: TabularMDP, seed: int, beta: float, mistake_rate: float) -> None:
         super().__init__(mdp, seed, beta, mistake_rate)
-        self._stream = key(next(self._births) % 2, "birth")
+        self._stream = key(next(self._births) if seed == 3 else seed, "birth")
 
 
 class IgnoresItsSeed(Honest):

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, BinaryIO
 
 import cloudpickle
@@ -50,7 +50,10 @@ def serve() -> None:
 
 
 def _carry(item: Any) -> None:
-    """Has the module of `item` pickled by value where the other process could not import it."""
+    """Has the module of `item` pickled by value where the other process could not import it; of a partial, its parts'."""
+    if isinstance(item, partial):
+        for part in (item.func, *item.args, *item.keywords.values()):
+            _carry(part)
     name = getattr(item, "__module__", None) or type(item).__module__
     module = sys.modules.get(name)
     if module is None or name.split(".")[0] == "preflab" or name == "__main__":
