@@ -77,7 +77,7 @@ class RandomLearner(BradleyTerryLearner):
         """Takes the arguments of the learner it is compared with; `seed` draws the networks."""
         kept = replace(
             settings or RewardSettings(), warm_start=True, refit_inputs=False, data="shared", early_stopping=False,
-            diversity="seed", average_weights=False,
+            diversity="seed", average_weights=False, robust="none",
         )
         super().__init__(observation_space, action_space, kept, is_fixed_horizon)
         self._seed = seed

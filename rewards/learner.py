@@ -7,6 +7,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -18,10 +19,12 @@ from preflab.interfaces import FitReport, LearnerContext, RewardLearner
 from preflab.networks import EnsembleModule
 from preflab.rewards import averaging
 from preflab.rewards.early_stopping import Best
-from preflab.rewards.ensemble import AnchoredReward
+from preflab.rewards.ensemble import AnchoredReward, InChunks
 from preflab.rewards.metrics import fit_report
 from preflab.rewards.pairs import PairBatch, StepFunction, binary_nats, offsets, smoothed, unbiased, weighted_mean
+from preflab.rewards.robust import trust_in
 from preflab.rewards.settings import FewComparisonsWarning, RewardSettings
+from preflab.rewards.trust import Trust
 from preflab.types import Comparisons, SegmentIndex, Segments
 
 _WEIGHTS_PER_COMPARISON = 100  # beyond this many the learner warns
@@ -102,9 +105,10 @@ class PairLearner(RewardLearner, Generic[ModelT]):
         """Returns (K, M) −log P(answer) in nats, given (K, 2, M) `scores` under `params`; pure in all three arguments."""
         return binary_nats(scores, minibatch)
 
-    def log_losses(self, params: StepFunction, minibatch: PairBatch) -> torch.Tensor:
+    def log_losses(self, params: StepFunction, minibatch: PairBatch, trust: Trust) -> torch.Tensor:
         """Returns (K,) members' mean log losses on answers as they were given, by which early stopping goes."""
-        return weighted_mean(self.nats(params, self.scores(params, minibatch), minibatch), minibatch.weight)
+        nats = self.nats(params, self.scores(params, minibatch), minibatch)
+        return weighted_mean(trust.judged(nats, minibatch), minibatch.weight)
 
     def parameter_groups(self, network: EnsembleModule) -> list[dict[str, Any]]:
         """Returns the optimizer's groups of parameters: all in one."""
@@ -186,9 +190,29 @@ class PairLearner(RewardLearner, Generic[ModelT]):
     def _branched(self, network: EnsembleModule, data: PairBatch, generator: torch.Generator) -> EnsembleModule:
         """Returns K copies of the first member, trained on all comparisons."""
         trunk = averaging.first_member(network)
-        for _ in self._descend(trunk, data, self.settings.trunk_steps, generator):
+        for _ in self._descend(trunk, Trust(data), self.settings.trunk_steps, generator):
             pass
         return averaging.copies(trunk, self.settings.n_members)
+
+    def _trust(self, data: PairBatch, weight: torch.Tensor, generator: torch.Generator) -> Trust:
+        """Returns what is believed of answers, some of which members leave out; `weight` (M,) is that of before."""
+        def train(part: PairBatch) -> EnsembleModule:
+            network = self._fresh(generator)
+            for _ in self._descend(network, Trust(part), self._n_steps(data), generator):
+                pass
+            return network
+
+        return trust_in(data, weight, self.settings, generator, train, lambda network: self._differences(network, data))
+
+    @torch.no_grad()
+    def _differences(self, network: EnsembleModule, data: PairBatch) -> torch.Tensor:
+        """Returns (K, M) score differences."""
+        scores = self.scores(InChunks(network), data)
+        return scores[:, 0] - scores[:, 1]
+
+    def _n_steps(self, data: PairBatch) -> int:
+        """Returns the gradient steps of a fit that is not stopped early."""
+        return min(self.settings.max_steps, self.settings.n_epochs * -(-len(data) // self.settings.batch_size))
 
     def _weights(self, weight: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """Returns (M,) or (K, M) training weights; a comparison of weight 0 there was left out by that member."""
@@ -220,19 +244,22 @@ class PairLearner(RewardLearner, Generic[ModelT]):
         """Takes gradient steps on `network`; returns their number and figures of what was kept."""
         cfg = self.settings
         judged = self.judged(data, weight)
-        best = None if judged is None else Best(network, judged, self.log_losses)
-        n_steps = min(cfg.max_steps, cfg.n_epochs * -(-len(data) // cfg.batch_size))
+        trust = self._trust(data, weight, generator)
+        best = None if judged is None else Best(network, judged, partial(self.log_losses, trust=trust))
+        n_steps = total = self._n_steps(data)
         every = max(1, n_steps // _CHECKS)
-        for step in self._descend(network, data, n_steps, generator):
+        for step in self._descend(network, trust, n_steps, generator):
+            if trust.looks and step % every == 0:
+                trust.look(self._differences(network, trust.given), step / total)
             if best is not None and step % every == 0:
                 best.look(step)
                 if cfg.early_stopping and best.n_vain >= _PATIENCE:
                     n_steps = step
                     break
-        scalars = {"comparisons_per_weight": len(data) / network.n_weights}
+        scalars = {"comparisons_per_weight": len(data) / network.n_weights} | trust.scalars()
         return n_steps, scalars | ({} if best is None else best.restore())
 
-    def _descend(self, network: EnsembleModule, data: PairBatch, n_steps: int, generator: torch.Generator) -> Iterator[int]:
+    def _descend(self, network: EnsembleModule, trust: Trust, n_steps: int, generator: torch.Generator) -> Iterator[int]:
         """Takes gradient steps on `network` and counts them, from 1."""
         cfg = self.settings
         groups = self.parameter_groups(network)
@@ -241,12 +268,12 @@ class PairLearner(RewardLearner, Generic[ModelT]):
         pairs = torch.empty(0, dtype=torch.int64)
         for step in range(n_steps):
             if not len(pairs):
-                pairs = torch.randperm(len(data), generator=generator)
-            minibatch = self.prepared(data.take(pairs[: cfg.batch_size]), generator)
+                pairs = torch.randperm(len(trust.data), generator=generator)
+            minibatch = self.prepared(trust.data.take(pairs[: cfg.batch_size]), generator)
             pairs = pairs[cfg.batch_size :]
             optimizer.zero_grad()
             with torch.autocast(minibatch.rows.device.type, torch.bfloat16, enabled=is_rough):
-                loss = self.loss(network, minibatch)
+                loss = trust.loss(network, minibatch, self.member_losses)
             torch.autograd.backward(loss)
             optimizer.step()
             yield step + 1

@@ -12,7 +12,8 @@ from preflab.rewards.pessimism import Pessimism
 INPUTS = ("obs", "obs_action", "obs_action_next", "obs_action_delta")
 DATA = ("shared", "bootstrap", "folds")
 LIKELIHOODS = ("partial_return", "regret", "regret_frozen_critic", "rao_kupper", "davidson")
-ROBUST = ("none", "unbiased")
+VOTES = ("flip", "margin", "flip_margin")
+ROBUST = ("none", "unbiased", *VOTES, "reliability", "filter", "min_norm")
 REGRET_FORMS = ("expected", "realized")
 REGRET_WEIGHTINGS = ("uniform", "discounted")
 PLANNERS = ("exact", "successor_features")
@@ -65,8 +66,12 @@ class RewardSettings:
         batch_size: comparisons in a minibatch.
         label_smoothing: mass moved from each answer to ½, 2 ε for a human who errs with chance ε; 0 trusts answers as given.
         robust: what is made of answers that may be wrong: "none" trusts them, "unbiased" takes the loss whose mean over flips with
-            chance `flip_rate` is that of answers without.
+            chance `flip_rate` is that of answers without; "flip" turns the `flip_share` weakest by votes of networks that did not
+            see them, "margin" asks more of strong ones, "flip_margin" does both; "reliability" finds by EM how often each annotator
+            is right; "filter" leaves out what the reward finds unlikely (RIME); "min_norm" weighs annotators by gradients (MORE).
         flip_rate: ε, chance that an answer is the opposite of what was meant, for robust "unbiased".
+        flip_share: largest share of answers that votes turn.
+        n_vote_rounds: times that `n_members` networks vote, trained on half of the comparisons each: the cost of as many fits.
         input_noise: standard deviation of Gaussian noise on standardized inputs while training.
         early_stopping: keeps, of each fit, the weights at which the comparisons a member did not train on are predicted
             best; needs data "bootstrap" or "folds".
@@ -116,6 +121,8 @@ class RewardSettings:
     label_smoothing: float = 0.0
     robust: str = "none"
     flip_rate: float = 0.1
+    flip_share: float = 0.2  # Secrets of RLHF II
+    n_vote_rounds: int = 2
     input_noise: float = 0.0
     early_stopping: bool = True
     precision: str = "float32"
@@ -141,7 +148,9 @@ class RewardSettings:
         ):
             if getattr(self, name) not in known:
                 raise UnknownName(name, getattr(self, name), known)
-        for name in ("n_members", "n_epochs", "max_steps", "batch_size", "n_action_samples", "n_policies", "trunk_steps"):
+        for name in (
+            "n_members", "n_epochs", "max_steps", "batch_size", "n_action_samples", "n_policies", "trunk_steps", "n_vote_rounds",
+        ):
             if getattr(self, name) < 1:
                 raise InvalidArgument(name, "must be at least 1", getattr(self, name))
         if not self.hidden or min(self.hidden) < 1:
@@ -158,6 +167,13 @@ class RewardSettings:
             raise InvalidArgument("label_smoothing", "must be in [0, 1)", self.label_smoothing)
         if not 0 <= self.flip_rate < 0.5:
             raise InvalidArgument("flip_rate", "must be in [0, 0.5): beyond, answers say the opposite", self.flip_rate)
+        if not 0 <= self.flip_share <= 1:
+            raise InvalidArgument("flip_share", "must be in [0, 1]", self.flip_share)
+        if self.robust in VOTES and self.n_members < 2:
+            raise InvalidArgument("n_members", f'must be at least 2 to vote for robust "{self.robust}"', self.n_members)
+        if self.robust not in ("none", "unbiased") and self.likelihood in ("rao_kupper", "davidson"):
+            rule = f'must be "none" or "unbiased" under {self.likelihood}: the others take predictions for Bradley-Terry\'s'
+            raise InvalidArgument("robust", rule, self.robust)
         self._check_members()
         if self.early_stopping and self.data == "shared":
             raise InvalidArgument(

@@ -157,6 +157,8 @@ def test_variables_of_the_command_line_count(make: Make) -> None:
     command = one_line(make("-n", "experiment", *given, ENV="x"))
     assert "env=mujoco-humanoid oracle=regret reward=ensemble" in command
     assert "seed=0..4 device=auto form=terminating a.b=1" in command
+    assert "oracle=heron reward=heron" in one_line(make("-n", "experiment", "REWARD=heron"))
+    assert "oracle=regret reward=heron" in one_line(make("-n", "experiment", "REWARD=heron", "ORACLE=regret"))  # to be refused
     assert "compare runs/a runs/b" in one_line(make("-n", "compare", "RUNS=runs/a runs/b"))
 
 

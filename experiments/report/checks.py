@@ -184,6 +184,8 @@ def _skips(record: Row) -> str:
     queries, skips = number(record, "n_queries"), number(record, "n_skips")
     if not queries or skips is None or skips / queries < _MOST_SKIPS:
         return ""
+    if skips == queries:
+        return f"Every query was skipped, all {count(queries)} of them: no reward was learned, and the agent was paid nothing."
     return (
         f"Most of the budget went into skips: {count(skips)} of {count(queries)} queries ({percent(skips / queries)}) "
         "were charged and brought no comparison."

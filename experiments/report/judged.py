@@ -34,6 +34,8 @@ def judged_by(record: Mapping[str, Any], card: Card) -> str:
     elif _humans(card):
         parts.append("one of several people at a time")
     response = card.get("response")
+    if isinstance(response, Mapping) and response.get("kind") == "argmax":
+        parts.append("never unsure")
     if isinstance(response, Mapping) and (beside := besides(response, _humans(card))):
         parts.append(f"with {_listed(beside)}")
     return ", ".join(parts)

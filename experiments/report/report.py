@@ -207,7 +207,8 @@ def what_next(run: RunFolder) -> list[tuple[str, str]]:
         ideas.append((why, make_command(record, ARGS=f"budget.n_env_steps={twice:.0f}")))
     if record.get("is_misspecified") is True and record.get("oracle") != "partial_return":
         why = "Was it the assumption? Let the human judge as the learner believes, and change nothing else:"
-        ideas.append((why, make_command(record, ORACLE="partial_return")))
+        other = {"REWARD": "ensemble"} if reward == "heron" else {}  # which is fitted to no one else's answers
+        ideas.append((why, make_command(record, ORACLE="partial_return", **other)))
     ideas.append(
         ("One seed is an anecdote. Repeat it on five and get one joint report:", make_command(record, SEED="0..4"))
     )

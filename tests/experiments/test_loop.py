@@ -93,6 +93,15 @@ def test_every_control_runs_and_gold_controls_ask_nothing(reward: str, tmp_path:
     assert record["is_misspecified"] is None
 
 
+def test_where_every_query_is_skipped_the_run_goes_on_unpaid_and_says_so(tmp_path: Path) -> None:
+    overrides = ["budget.n_rounds=2", "budget.n_env_steps=256", "budget.first_share=0.5", "oracle.random_skip_rate=0.999999"]
+    run = preflab.run(overrides, env="random-mdp", budget="smoke", video=False, out=str(tmp_path))
+    record = run.record
+    assert (record["n_queries"], record["n_skips"], record["n_comparisons"], record["skip_share"]) == (10, 10, 0, 1.0)
+    assert record["tie_share"] is record["proxy_return_final"] is record["heldout_accuracy"] is None
+    assert record["n_env_steps"] == 256 and "agent was paid nothing" in run.report.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("oracle", "reward", "is_misspecified"),
     [("regret", "regret", False), ("regret", "regret_tabular", False), ("partial_return", "regret", True),

@@ -12,6 +12,7 @@ from preflab.experiments import asking, film, record
 from preflab.experiments.config import compose_run
 from preflab.experiments.controls import GoldSource
 from preflab.experiments.evaluation import distance_to_reference, measure
+from preflab.experiments.levels import level_figures
 from preflab.experiments.progress import Progress, Stopwatch
 from preflab.types import Choice, ScoredStore, ScoredTrajectory, SegmentIndex, Trajectory, Transitions
 
@@ -47,6 +48,35 @@ def test_held_out_trajectories_are_whole_and_a_fifth() -> None:
 def test_skips_are_charged_but_are_no_comparison() -> None:
     ledger = asking.Ledger().charged(np.array([Choice.FIRST, Choice.SKIP, Choice.TIE]), is_heldout=True)
     assert ledger == asking.Ledger(n_queries=3, n_heldout_queries=3, n_skips=1, n_ties=1)
+    ledger = ledger.charged(np.array([Choice.TIE, Choice.TIE, Choice.FIRST]), is_heldout=False)
+    assert ledger.shares() == {"skip_share": 1 / 6, "tie_share": 3 / 5}  # of all answers, a training answer or not
+    assert asking.Ledger().shares() == {"skip_share": None, "tie_share": None}
+
+
+def test_levels_that_decided_are_those_of_whoever_answered() -> None:
+    def moved(x: float, y: float) -> ScoredTrajectory:
+        blank = np.zeros((3, 1), np.float32)
+        factors = np.tile([x, y], (2, 1))
+        return ScoredTrajectory(Trajectory(blank, blank[:2], False), factors.sum(axis=1), factors)
+
+    store = ScoredStore([moved(0, 0), moved(0, 1), moved(1, 0), moved(1, 1)])
+    index = store.store.admissible(2)
+    settings = oracles.OracleSettings(
+        judgment="hierarchy", people="rotations", levels=({"feature": "x"}, {"feature": "y"}, {"feature": "gold"}),  # type: ignore[arg-type]
+        target_accuracy=None, beta=float("inf"),
+    )
+    human = oracles.build(
+        "condorcet", settings, seed=0, calibration=store.gather(index), task="t", form="fixed", factor_names=("x", "y"),
+    )
+    first, second = np.array([0, 1, 2, 3] * 30), np.array([0, 0, 0, 0] * 30)  # nothing, y, x and both differ, by two spreads
+    answers, _ = asking.ask(human, store, index[first], index[second], np.arange(120))
+    found = level_figures(human, store, answers)
+    who = answers.comparisons.annotator  # r1 looks at x, y, gold; r2 at y, gold, x; r3 at gold, x, y
+    by_x = ((first == 2) & (who == 0)).sum() + ((first == 3) & (who == 0)).sum()
+    by_y = ((first == 1) & (who != 2)).sum() + ((first == 3) & (who == 1)).sum()
+    expected = {"x": by_x, "y": by_y, "gold": 90 - by_x - by_y, "none": 30}
+    assert found == {f"level_{name}_share": count / 120 for name, count in expected.items()}
+    assert level_figures(human, store, asking.Answers.empty(2)) == {}
 
 
 def test_gold_as_a_proxy_is_centered_only_without_terminations() -> None:

@@ -347,6 +347,7 @@ PLANTED: dict[str, tuple[list[str], list[str]]] = {
     "ceiling": (_fired({"heldout_accuracy": 0.862}), ["ceiling", "0.862", "0.850", "+0.012"]),
     "ties": (_fired({"n_ties": 396}), ["All answers were ties", "396 of 396", "0 strict"]),
     "skips": (_fired({"n_skips": 300}), ["300 of 400", "75 %"]),
+    "nothing but skips": (_fired({"n_skips": 400}), ["all 400 of them", "no reward was learned"]),
     "heldout": (
         _fired({"n_heldout_comparisons": 10, "heldout_accuracy": 1.0}),
         ["rests on 10 answers", "0.72 to 1.00"],

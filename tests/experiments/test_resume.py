@@ -84,6 +84,21 @@ def test_a_resume_from_an_earlier_round_replays_the_rest_bit_for_bit(unbroken: R
     _assert_same(unbroken, preflab.run(resume=copy))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("oracle", ["alpacafarm", "bpref_equal", "condorcet", "drift"])
+def test_humans_who_differ_from_round_to_round_or_among_themselves_survive_a_resume(oracle: str, tmp_path: Path) -> None:
+    import shutil
+
+    run = preflab.run([*OVERRIDES, f"oracle={oracle}", f"out={tmp_path}"])
+    copy = tmp_path / "copy"
+    shutil.copytree(run.folder, copy)
+    shutil.rmtree(copy / "checkpoint/round-003")
+    (copy / "record.json").unlink()
+    _assert_same(run, preflab.run(resume=copy))
+    before = _timeless(run.record)
+    assert _timeless(preflab.run(resume=run.folder).record) == before  # written anew, by an oracle that has heard of every round
+
+
 @pytest.mark.parametrize("name", ["agent.safetensors", "pool.npz", "state.json", "answers.npz"])
 def test_a_damaged_file_is_named_and_nothing_else_is_touched(unbroken: Run, name: str, tmp_path: Path) -> None:
     import shutil

@@ -11,7 +11,7 @@ from preflab import oracles
 from preflab.experiments import asking, checkpoint
 from preflab.experiments.report import write_report
 from preflab.experiments.run import Run
-from preflab.experiments.users import user_figures
+from preflab.experiments.users import user_figures, user_scores
 from preflab.oracles import Boltzmann, Human, Member, OracleSettings, Population, WeightedFactors
 from preflab.rewards import metrics
 from preflab.storage import load_arrays, load_json, save_json
@@ -64,6 +64,55 @@ def test_figures_of_users_by_hand() -> None:
     assert found["users_agreement"] == found["users_agreement_fast_lazy"] == 0.0 and found["n_annotators"] == 2
     nobody = user_figures(human, history, None, store, asking.Answers.empty(6))
     assert nobody["user_fast_heldout_accuracy"] is None and nobody["user_fast_n_heldout"] == 0
+
+
+def test_users_without_a_return_of_episodes_score_segments_of_them_by_hand() -> None:
+    store = ScoredStore([trajectory(speed) for speed in (0.0, 1.0, 3.0)])
+    soon = Human("soon", 0.5, {"speed": 1}, {"gamma": 0.5})
+    ranks = Human("ranks", 0.5, None, {"judgment": "hierarchy", "levels": [{"feature": "speed", "margin": 0.0}]})
+    settings = OracleSettings(humans=(soon, ranks), target_accuracy=None, beta=np.inf)
+    human = oracles.build(
+        "pluralistic", settings, seed=0, calibration=store.gather(store.store.admissible(6)), task="t", form="fixed",
+        factor_names=FACTORS,
+    )
+    # Σ ½^t = 63/32 a unit of speed; the second's is the chance to beat speeds 0, 1 and 3, half of it where both are the same
+    before, after = (user_scores(human, [trajectory(speed) for speed in speeds], 6) for speeds in ((0.0, 1.0), (1.0, 3.0)))
+    assert before == pytest.approx([0.5 * 63 / 32, (1 / 6 + 3 / 6) / 2]) and after == pytest.approx([2 * 63 / 32, (3 / 6 + 5 / 6) / 2])
+    history = [{"user_scores": before}, {"user_scores": after}]
+    found = user_figures(human, history, None, store, asking.Answers.empty(6))
+    assert "its value to the user, or its chance" in found["users_return_is"] and "segments" in found["users_return_is"]
+    assert (found["user_soon_return_initial"], found["user_ranks_return_final"]) == (before[0], after[1])  # type: ignore[index]
+    gains = [1.5 / np.std([0.0, 1.0, 3.0]), (2 / 6) / np.std([1 / 6, 3 / 6, 5 / 6])]
+    assert [found["user_soon_gain"], found["user_ranks_gain"]] == pytest.approx(gains) and found["users_worst"] == "soon"
+    assert found["users_gain_mean"] == pytest.approx(np.mean(gains))
+    unmeasured = user_figures(human, [{}, {}], None, store, asking.Answers.empty(6))
+    assert unmeasured["user_soon_gain"] is unmeasured["users_worst"] is unmeasured["users_return_mean_final"] is None
+
+
+def test_users_who_need_simulator_states_are_not_measured_and_the_record_says_so() -> None:
+    class Branches(WeightedFactors):
+        needs_sim_states = True
+
+    members = [Member(name, 0.5, Branches({name: 1}, FACTORS, gamma=0.9), Boltzmann(1.0)) for name in FACTORS]
+    notes: dict[str, Any] = {"humans": {name: {"judged_spread": 1.0} for name in FACTORS}}
+    notes["agreement"] = {name: dict.fromkeys(FACTORS, 1.0) for name in FACTORS}
+    human = Population(members, seed=0, name="own", notes=notes)
+    assert user_scores(human, [trajectory(1.0)], 6) is None
+    found = user_figures(human, [{}, {}], None, ScoredStore(), asking.Answers.empty(6))
+    assert found["users_return_is"].startswith("not measured") and found["user_speed_return_final"] is None
+
+
+def test_held_out_answers_are_as_predictable_as_they_were_drawn_and_not_as_training_ones_are() -> None:
+    store = ScoredStore([trajectory(speed) for speed in (0.0, 1.0, 3.0)])
+    humans = tuple(Human(name, 0.5, {name: 1}) for name in FACTORS)
+    settings = OracleSettings(humans=humans, target_accuracy=None, beta=np.inf, mistake_rate=0.25, mistakes_when="training")
+    index, rows = store.store.admissible(6), np.arange(40)
+    human = oracles.build(
+        "pluralistic", settings, seed=0, calibration=store.gather(index), task="t", form="fixed", factor_names=FACTORS,
+    )
+    answers, _ = asking.ask(human.for_evaluation(), store, index[rows % 3], index[(rows + 1) % 3], rows)
+    found = user_figures(human, [{"factors": dict.fromkeys(FACTORS, 0.0)}] * 2, None, store, answers)
+    assert found["user_speed_best_possible_accuracy"] == found["user_effort_best_possible_accuracy"] == 1.0
 
 
 def test_one_human_alone_adds_nothing_to_the_record() -> None:

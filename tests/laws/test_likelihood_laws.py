@@ -21,6 +21,10 @@ LEARNERS: dict[str, tuple[Callable[..., Any], RewardSettings, set[str]]] = {  # 
     "rao_kupper": (TieLearner, replace(SETTINGS, likelihood="rao_kupper"), SHIFTS),
     # a loss without lower bound: at higher rates, probabilities of answers that are never wrong become 1
     "unbiased": (BradleyTerryLearner, replace(SETTINGS, robust="unbiased", flip_rate=0.002), set()),
+    "reliability": (BradleyTerryLearner, replace(SETTINGS, robust="reliability"), set()),
+    "min_norm": (BradleyTerryLearner, replace(SETTINGS, robust="min_norm"), set()),
+    "flip_margin": (BradleyTerryLearner, replace(SETTINGS, robust="flip_margin", n_vote_rounds=1), set()),
+    "trunk": (BradleyTerryLearner, replace(SETTINGS, diversity="trunk", data="bootstrap", average_weights=True), set()),
 }
 
 

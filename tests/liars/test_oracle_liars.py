@@ -378,19 +378,20 @@ class MeasuresInRawUnits(Ranks):
         return Hierarchy([Level("one"), Level("other")], np.ones(2))
 
 
+class Proportions(Hierarchy):
+    """Compares shares of the larger side, and no amounts."""
+
+    def probabilities(self, first: FloatArray, second: FloatArray, context: AnswerContext | None = None) -> FloatArray:
+        size = np.maximum(np.abs(first), np.abs(second)) + 1e-300
+        return super().probabilities(first / size, second / size, context)
+
+
 class JudgesByProportion(Ranks):
     """Asks by which share of the larger one a factor differs, and so has no margin of its own."""
 
     breaks = "law_a_hierarchy_keeps_its_margins"
 
     def ranked(self, spreads: FloatArray) -> Response:
-        class Proportions(Hierarchy):
-            def probabilities(
-                self, first: FloatArray, second: FloatArray, context: AnswerContext | None = None
-            ) -> FloatArray:
-                size = np.maximum(np.abs(first), np.abs(second)) + 1e-300
-                return super().probabilities(first / size, second / size, context)
-
         return Proportions([Level("one", margin=0.5), Level("other", margin=0.2)], np.ones(2))
 
 
