@@ -228,8 +228,7 @@ def nothing_shifts_the_reward(make: Make) -> None:
     learner.fit(data, _context(pool, False, world.extras), np.random.default_rng(0))
     model: RewardModel = learner.model
     first, second = pool.gather(data.first), pool.gather(data.second)
-    p_first = model.member_prob_first(first, second)
-    log_odds = np.log(p_first) - np.log1p(-p_first)
+    log_odds = np.log(model.member_prob_first(first, second)) - np.log(model.member_prob_first(second, first))
     for name, steps in (
         ("step_rewards", [model.step_rewards(side) for side in (first, second)]),
         ("rewards", [
