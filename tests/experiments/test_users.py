@@ -77,7 +77,8 @@ def test_users_without_a_return_of_episodes_score_segments_of_them_by_hand() -> 
     )
     # Σ ½^t = 63/32 a unit of speed; the second's is the chance to beat speeds 0, 1 and 3, half of it where both are the same
     before, after = (user_scores(human, [trajectory(speed) for speed in speeds], 6) for speeds in ((0.0, 1.0), (1.0, 3.0)))
-    assert before == pytest.approx([0.5 * 63 / 32, (1 / 6 + 3 / 6) / 2]) and after == pytest.approx([2 * 63 / 32, (3 / 6 + 5 / 6) / 2])
+    assert before == pytest.approx([0.5 * 63 / 32, (1 / 6 + 3 / 6) / 2])
+    assert after == pytest.approx([2 * 63 / 32, (3 / 6 + 5 / 6) / 2])
     history = [{"user_scores": before}, {"user_scores": after}]
     found = user_figures(human, history, None, store, asking.Answers.empty(6))
     assert "its value to the user, or its chance" in found["users_return_is"] and "segments" in found["users_return_is"]
