@@ -12,6 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special, stats
 
 from preflab.errors import InvalidArgument
 from preflab.interfaces import FitReport, LearnerContext, PreferenceModel
@@ -74,11 +75,19 @@ def brier(p_first: npt.ArrayLike, choice: npt.ArrayLike) -> float:
     return float(((predicted - target) ** 2).mean()) if len(target) else float("nan")
 
 
-def calibration(p_first: npt.ArrayLike, choice: npt.ArrayLike, n_bins: int = 10) -> CalibrationCurve:
-    """Returns the calibration curve over strict answers, in bins of equal width on [0, 1].
+def calibration(
+    p_first: npt.ArrayLike, choice: npt.ArrayLike, n_bins: int = 10, is_adaptive: bool = False
+) -> CalibrationCurve:
+    """Returns the calibration curve over strict answers, in bins of equal width on [0, 1], or of equal count.
 
     The expected calibration error of a perfectly calibrated model is not 0 but about √(2 p (1 − p) / (π count)) a bin:
     with few answers it is biased upward (Kumar, Liang & Ma 2019, https://arxiv.org/abs/1909.10155).
+
+    Args:
+        p_first: (M,).
+        choice: (M,).
+        n_bins: how many, at most.
+        is_adaptive: equal count instead of equal width; equal predictions share a bin.
 
     Raises:
         InvalidArgument: `n_bins` < 1.
@@ -86,7 +95,8 @@ def calibration(p_first: npt.ArrayLike, choice: npt.ArrayLike, n_bins: int = 10)
     if n_bins < 1:
         raise InvalidArgument("n_bins", "must be at least 1", n_bins)
     predicted, target = _strict(p_first, choice)
-    bins = np.minimum((predicted * n_bins).astype(np.int64), n_bins - 1)
+    place = (stats.rankdata(predicted) - 0.5) / max(1, len(predicted)) if is_adaptive else predicted
+    bins = np.minimum((place * n_bins).astype(np.int64), n_bins - 1)
     count = np.bincount(bins, minlength=n_bins)
     filled = count > 0
     mean_predicted = np.bincount(bins, predicted, n_bins)[filled] / count[filled]
@@ -99,6 +109,46 @@ def calibration(p_first: npt.ArrayLike, choice: npt.ArrayLike, n_bins: int = 10)
 def ece(p_first: npt.ArrayLike, choice: npt.ArrayLike, n_bins: int = 10) -> float:
     """Returns the expected calibration error of `calibration`: `n_bins` bins of equal width, strict answers."""
     return calibration(p_first, choice, n_bins).error
+
+
+def ace(p_first: npt.ArrayLike, choice: npt.ArrayLike, n_bins: int = 10) -> float:
+    """Returns the adaptive calibration error: that of `calibration` in `n_bins` bins of equal count, strict answers.
+
+    Nixon et al. 2019 (https://arxiv.org/abs/1904.01685). Sees what equal widths put into one bin: predictions that crowd.
+    """
+    return calibration(p_first, choice, n_bins, is_adaptive=True).error
+
+
+def temperature(p_first: npt.ArrayLike, choice: npt.ArrayLike) -> float:
+    """Returns the T at which `tempered` predictions have the least log loss on these answers, ties at ½.
+
+    Guo et al. 2017, section 4.2 (https://arxiv.org/abs/1706.04599): the loss is convex in 1/T, whose root is found by bisection
+    between 1e-3 and 1e3; 1e3 where predictions are worse than none, 1e-3 where they are never wrong. Above 1 the model was too
+    sure. Fit it on other answers than those it is reported on.
+    """
+    predicted, answers = _checked(p_first, choice)
+    if not len(answers):
+        return float("nan")
+    target, logit = np.array([1.0, 0.0, 0.5])[answers], _logit(predicted)
+    if not logit.any():
+        return 1.0
+    low, high = np.log(1e-3), np.log(1e3)
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        slope = float(((special.expit(np.exp(middle) * logit) - target) * logit).sum())
+        low, high = (middle, high) if slope <= 0 else (low, middle)
+    return float(np.exp(-0.5 * (low + high)))
+
+
+def tempered(p_first: npt.ArrayLike, temperature: float) -> FloatArray:
+    """Returns σ(logit(p) / T), (M,).
+
+    >>> tempered([0.5, 0.9], 2.0).round(3).tolist()
+    [0.5, 0.75]
+    """
+    if not temperature > 0:
+        raise InvalidArgument("temperature", "must be above 0", temperature)
+    return np.asarray(special.expit(_logit(np.asarray(p_first, dtype=np.float64)) / temperature))
 
 
 def best_possible_accuracy(probabilities: FloatArray, confidence: float = 0.95) -> tuple[float, float, float]:
@@ -133,7 +183,7 @@ def best_possible_accuracy(probabilities: FloatArray, confidence: float = 0.95) 
 def pearson_distance(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     """Returns √((1 − ρ) / 2) in [0, 1]: 0 for a positive affine function of the other, 1 for a negative one.
 
-    Gleave et al. 2021, definition 4.1 (https://arxiv.org/abs/2006.13900); nan where one of both is constant.
+    Gleave et al. 2021, section 4 (https://arxiv.org/abs/2006.13900); nan where one of both is constant.
 
     >>> pearson_distance([1, 2, 3], [10, 20, 30]), pearson_distance([1, 2, 3], [3, 2, 1])
     (0.0, 1.0)
@@ -180,6 +230,10 @@ def _checked(p_first: npt.ArrayLike, choice: npt.ArrayLike) -> tuple[FloatArray,
     if not np.isin(answers, (Choice.FIRST, Choice.SECOND, Choice.TIE)).all():
         raise InvalidArgument("choice", "must be FIRST, SECOND or TIE", sorted(set(answers.tolist())), "0, 1 or 2")
     return predicted, answers
+
+
+def _logit(probability: FloatArray) -> FloatArray:
+    return np.asarray(special.logit(probability.clip(_TINY, 1 - _TINY)))
 
 
 def _strict(p_first: npt.ArrayLike, choice: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:

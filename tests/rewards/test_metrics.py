@@ -48,6 +48,52 @@ def test_calibrated_answers_have_a_small_calibration_error_and_overconfident_one
     assert metrics.ece(np.where(p_first > 0.5, 0.95, 0.05), answers) == pytest.approx(0.2, abs=0.02)
 
 
+def test_adaptive_bins_hold_equally_many_answers() -> None:
+    p_first, answers = [0.81, 0.82, 0.83, 0.84], [SECOND, SECOND, FIRST, FIRST]
+    curve = metrics.calibration(p_first, answers, 2, is_adaptive=True)
+    np.testing.assert_allclose(curve.predicted, [0.815, 0.835])
+    np.testing.assert_allclose(curve.observed, [0, 1])
+    assert curve.count.tolist() == [2, 2]
+    assert metrics.ace(p_first, answers, 2) == pytest.approx((0.815 + 0.165) / 2)
+    assert metrics.ece(p_first, answers, 2) == pytest.approx(0.825 - 0.5)  # one bin, in which both errors cancel
+
+
+def test_equal_predictions_share_an_adaptive_bin() -> None:
+    answers = [FIRST, SECOND] * 10
+    assert metrics.ace([0.5] * 20, answers) == 0  # and no bin of ten alike
+    assert metrics.ece([0.5] * 20, answers) == 0  # the number that breaks both: a model that knows nothing is calibrated
+    assert metrics.accuracy([0.5] * 20, answers) == 0.5
+
+
+def test_temperature_undoes_what_made_predictions_too_sure() -> None:
+    rng = np.random.default_rng(0)
+    logit = rng.normal(size=20_000)
+    answers = np.where(rng.uniform(size=20_000) < 1 / (1 + np.exp(-logit)), FIRST, SECOND)
+    sure = 1 / (1 + np.exp(-3 * logit))
+    found = metrics.temperature(sure, answers)
+    assert found == pytest.approx(3, rel=0.1)  # standard error of 1/T about 0.02 / 3
+    better = metrics.tempered(sure, found)
+    losses = [metrics.log_loss(metrics.tempered(sure, found * factor), answers) for factor in (0.98, 1.0, 1.02)]
+    assert losses[1] == min(losses)
+    assert metrics.ece(better, answers) < 0.02 < 0.1 < metrics.ece(sure, answers)
+    assert metrics.accuracy(better, answers) == metrics.accuracy(sure, answers)
+
+
+def test_a_known_temperature() -> None:
+    # Three of four right at σ(z): the best is σ(z / T) = 3/4, so T = z / ln 3.
+    p_first = np.full(4, 0.9)
+    assert metrics.temperature(p_first, [FIRST, FIRST, FIRST, SECOND]) == pytest.approx(np.log(9) / np.log(3))
+
+
+def test_temperature_ends_where_no_temperature_is_best() -> None:
+    assert metrics.temperature([0.9, 0.2], [SECOND, FIRST]) == pytest.approx(1e3)
+    assert metrics.temperature([0.9, 0.2], [FIRST, SECOND]) == pytest.approx(1e-3)
+    assert metrics.temperature([0.5, 0.5], [FIRST, SECOND]) == 1  # where every one is
+    assert np.isnan(metrics.temperature([], []))
+    with pytest.raises(InvalidArgument, match="temperature must be above 0"):
+        metrics.tempered([0.5], 0.0)
+
+
 def test_certain_predictions_fall_into_the_last_bin() -> None:
     assert metrics.calibration([1.0], [FIRST]).error == 0.0
 
@@ -82,7 +128,7 @@ def test_pearson_distance_is_the_sine_of_half_the_angle() -> None:
 
 
 def test_no_strict_answers_give_nan_and_not_a_number_that_looks_like_one() -> None:
-    for figure in (metrics.accuracy, metrics.brier, metrics.ece):
+    for figure in (metrics.accuracy, metrics.brier, metrics.ece, metrics.ace):
         assert np.isnan(figure([0.7], [TIE]))
     assert np.isnan(metrics.log_loss([], []))
     assert np.isnan(metrics.best_possible_accuracy(np.tile([0.0, 0.0, 0.0, 1.0], (3, 1)))).all()
