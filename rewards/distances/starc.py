@@ -27,12 +27,13 @@ def norm(rewards: FloatArray, name: str, transitions: FloatArray) -> FloatArray:
     """
     if name not in NORMS:
         raise UnknownName("norm", name, NORMS)
-    size, axes = np.abs(rewards), (-3, -2, -1)
-    weight = transitions if name.startswith("w") else np.ones_like(transitions)
+    weight = transitions if name.startswith("w") else None
     power = name.removeprefix("w")
-    if power == "inf":
-        return np.asarray((weight * size).max(axes))
-    return np.asarray((weight * size ** int(power)).sum(axes) ** (1 / int(power)))
+    if power == "2":
+        square = np.einsum("...ijk,...ijk->...", rewards if weight is None else weight * rewards, rewards)
+        return np.asarray(np.sqrt(square))
+    size = np.abs(rewards) if weight is None else weight * np.abs(rewards)
+    return np.asarray(size.sum((-3, -2, -1)) if power == "1" else size.max((-3, -2, -1)))
 
 
 def standardized(
