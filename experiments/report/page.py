@@ -64,6 +64,7 @@ dl.card>dt,dl.card>dd{padding:.22rem 0;border-bottom:1px solid var(--line)}
 dl.card>dt{color:var(--muted);padding-right:1rem}dl.card>dd{margin:0;overflow-wrap:anywhere}
 dl.card>.group{grid-column:1/-1;font-weight:600;color:var(--ink);padding-top:.9rem}
 dl.card>.nested{grid-column:1/-1;padding:0 0 0 1rem;border:0}
+dl.card table{overflow-wrap:normal}
 dl.card dl.card{margin:0;grid-template-columns:minmax(7rem,13rem) 1fr}
 .record{columns:2;column-gap:2.4rem;font-size:.84rem}
 .record div{display:flex;justify-content:space-between;gap:1rem;border-bottom:1px solid var(--line);padding:.14rem 0;

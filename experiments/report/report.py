@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from preflab.experiments.report import figures
 from preflab.experiments.report.checks import find_warnings
@@ -150,10 +151,19 @@ def _card(run: RunFolder) -> str:
     if (number(run.record, "n_annotators") or 0) > 1:
         card.pop("agreement", None)
     many = ""
-    if isinstance(humans, dict) and len(humans) > MOST_ROWS:
-        many = folded(f"Its {len(humans)} humans", definitions({"humans": card.pop("humans")}))
+    if isinstance(humans, dict) and all(isinstance(human, dict) for human in humans.values()):
+        card["humans"] = _told_apart(humans)
+        if len(humans) > MOST_ROWS:
+            many = folded(f"Its {len(humans)} humans", definitions({"humans": card.pop("humans")}))
     none = note("The run left no card of its oracle (card.json).")
     return section("The simulated human", definitions(card) or none, many)
+
+
+def _told_apart(humans: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns what the card says of each human, without rankings, which have a section, and a judgment that all share."""
+    said = {key for human in humans.values() for key, value in human.items() if value is not None} - {"levels", "deciding_levels"}
+    said -= {key for key in ("gamma", "judged_by") if len({str(human.get(key)) for human in humans.values()}) == 1}
+    return {name: {key: value for key, value in human.items() if key in said} for name, human in humans.items()}
 
 
 def _time(run: RunFolder) -> str:
