@@ -20,7 +20,10 @@ from preflab.storage import load_json
 from preflab.types import Choice, FloatArray, ScoredStore
 
 BASELINES = Path(__file__).parent / "baselines.json"
-ASSUMED_JUDGMENT = {"partial_return": "partial_return", "regret": "regret", "regret_frozen_critic": "regret"}
+ASSUMED_JUDGMENT = {
+    "partial_return": "partial_return", "regret": "regret", "regret_frozen_critic": "regret", "rao_kupper": "partial_return",
+    "davidson": "partial_return",
+}
 
 
 def heldout_figures(model: RewardModel | None, store: ScoredStore, answers: Answers) -> dict[str, Any]:
@@ -94,9 +97,9 @@ def likelihood(config: RunConfig) -> str | None:
 
 
 def is_misspecified(config: RunConfig, card: Mapping[str, Any]) -> bool | None:
-    """Returns whether the learner's likelihood assumes another judgment than the oracle's card says; None without a learner."""
-    assumed = likelihood(config)
-    return None if assumed is None else judgments(card) != {ASSUMED_JUDGMENT[assumed]}
+    """Returns whether the learner's likelihood assumes another judgment than the oracle's card says; None where it assumes none."""
+    assumed = ASSUMED_JUDGMENT.get(str(likelihood(config)))
+    return None if assumed is None else judgments(card) != {assumed}
 
 
 def padded_share(stores: list[tuple[ScoredStore, Answers]]) -> float:

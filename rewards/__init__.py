@@ -7,6 +7,7 @@ from preflab.rewards.controls import ConstantLearner, ConstantReward, RandomLear
 from preflab.rewards.diversity import mean_rank_correlation, rank_correlations
 from preflab.rewards.ensemble import AnchoredReward, EnsembleReward
 from preflab.rewards.frozen_critic import FrozenCriticLearner
+from preflab.rewards.general_preference import GeneralPreferenceLearner, GeneralPreferenceModel, RewardAgainst
 from preflab.rewards.learner import PairLearner
 from preflab.rewards.pairs import PairBatch
 from preflab.rewards.pessimism import Pessimism
@@ -17,7 +18,8 @@ from preflab.rewards.ties import TieLearner, TieReward
 
 __all__ = [
     "AnchoredReward", "BradleyTerryLearner", "ConstantLearner", "ConstantReward", "EnsembleReward",
-    "FewComparisonsWarning", "FrozenCriticLearner", "PairBatch", "PairLearner", "Pessimism", "RandomLearner",
-    "RegretLearner", "RewardSettings", "TabularLearner", "TieLearner", "TieReward", "build", "mean_rank_correlation",
-    "needs", "rank_correlations", "weight_averaged",
+    "FewComparisonsWarning", "FrozenCriticLearner", "GeneralPreferenceLearner", "GeneralPreferenceModel",
+    "PairBatch", "PairLearner", "Pessimism", "RandomLearner", "RegretLearner", "RewardAgainst", "RewardSettings",
+    "TabularLearner", "TieLearner", "TieReward", "build", "mean_rank_correlation", "needs", "rank_correlations",
+    "weight_averaged",
 ]

@@ -9,17 +9,21 @@ from preflab.interfaces import RewardLearner
 from preflab.rewards.bradley_terry import BradleyTerryLearner
 from preflab.rewards.controls import ConstantLearner, RandomLearner
 from preflab.rewards.frozen_critic import FrozenCriticLearner
+from preflab.rewards.general_preference import GeneralPreferenceLearner
 from preflab.rewards.regret import RegretLearner
 from preflab.rewards.settings import RewardSettings
 from preflab.rewards.tabular import TabularLearner
 from preflab.rewards.ties import TieLearner
 from preflab.types import AnyArray
 
-NAMES = ("constant", "ensemble", "heron", "random", "regret", "regret_frozen_critic", "regret_tabular")
-ENSEMBLES = ("ensemble", "heron", "regret", "regret_frozen_critic")  # presets of networks; what they assume is `likelihood`
+ENSEMBLES = (  # presets of networks; what they assume is `likelihood`
+    "cdpo", "davidson", "ensemble", "gpm", "heron", "lcpo", "more", "rao_kupper", "rdpo", "regret", "regret_frozen_critic", "rime",
+    "votes", "warm",
+)
+NAMES = (*ENSEMBLES, "constant", "random", "regret_tabular")
 LEARNERS = {
     "partial_return": BradleyTerryLearner, "regret": RegretLearner, "regret_frozen_critic": FrozenCriticLearner,
-    "rao_kupper": TieLearner, "davidson": TieLearner,
+    "rao_kupper": TieLearner, "davidson": TieLearner, "general": GeneralPreferenceLearner,
 }
 
 
@@ -35,7 +39,7 @@ def build(
     """Returns the learner called `name`; raises `UnknownName` with the nearest names otherwise.
 
     Args:
-        name: networks ("ensemble", "heron", "regret", "regret_frozen_critic": one learner, whose `settings.likelihood` decides),
+        name: networks (those of `ENSEMBLES`: one learner, whose `settings` decide),
             tables for finite tasks ("regret_tabular"), or a control ("constant", "random").
         settings: what the networks are and how they are fitted; None takes the defaults.
         observation_space: Box or Discrete.

@@ -160,7 +160,7 @@ class AnchoredReward(RewardModel):
         """Sets μ, σ and c on these anchor segments; a reward that is constant there keeps σ = c = 1."""
         if not len(segments) or segments.absorbing.all():
             raise InvalidArgument("segments", "must have at least one real step to anchor the reward on", len(segments))
-        raw = _on_steps(self.raw_rewards, segments)
+        raw = on_steps(self.raw_rewards, segments)
         real = torch.as_tensor(~segments.absorbing)
         if self.is_fixed_horizon:
             values = raw[:, real]
@@ -179,12 +179,12 @@ class AnchoredReward(RewardModel):
 
     def member_scores(self, segments: Segments) -> FloatArray:
         """Returns (K, N) raw segment scores: differences of them are log odds."""
-        steps = _on_steps(self.raw_scores, segments) * self.step_weights(segments.length)
+        steps = on_steps(self.raw_scores, segments) * self.step_weights(segments.length)
         return steps.sum(-1).numpy().astype(np.float64)
 
     def member_step_rewards(self, segments: Segments) -> FloatArray:
         """Returns (K, N, L) members' standardized rewards (r̂_k − μ_k) / σ_k; exactly 0 on absorbing steps."""
-        members = self._standardized(_on_steps(self.raw_rewards, segments))
+        members = self._standardized(on_steps(self.raw_rewards, segments))
         members[:, torch.as_tensor(segments.absorbing)] = 0.0
         return members.numpy().astype(np.float64)
 
@@ -270,17 +270,17 @@ class EnsembleReward(AnchoredReward):
         self.normalizer.load_state_dict(_part(state, "normalizer"))
 
 
-def _on_steps(function: Callable[[Transitions], torch.Tensor], segments: Segments) -> torch.Tensor:
-    """Returns (K, N, L) what `function` gives for real steps, 0 on absorbing steps, which it never sees."""
+def on_steps(function: Callable[[Transitions], torch.Tensor], segments: Segments) -> torch.Tensor:
+    """Returns (K, N, L, …) what `function` gives for real steps, (K, B, …); 0 on absorbing steps, which it never sees."""
     size = max(1, _MOST_BYTES * len(segments) // max(1, segments.observations.nbytes))  # segments at a time
     parts = []
     for first in range(0, max(1, len(segments)), size):
         part = segments[first : first + size]
         real = ~part.absorbing.reshape(-1)
         values = function(part.transitions()[real])
-        steps = torch.zeros(len(values), real.size)
+        steps = torch.zeros(len(values), real.size, *values.shape[2:])
         steps[:, torch.as_tensor(real)] = values
-        parts.append(steps.reshape(len(values), *part.absorbing.shape))
+        parts.append(steps.reshape(len(values), *part.absorbing.shape, *values.shape[2:]))
     return torch.cat(parts, dim=1)
 
 

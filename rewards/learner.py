@@ -243,8 +243,8 @@ class PairLearner(RewardLearner, Generic[ModelT]):
     ) -> tuple[int, dict[str, float]]:
         """Takes gradient steps on `network`; returns their number and figures of what was kept."""
         cfg = self.settings
-        judged = self.judged(data, weight)
         trust = self._trust(data, weight, generator)
+        judged = self.judged(trust.given, weight)
         best = None if judged is None else Best(network, judged, partial(self.log_losses, trust=trust))
         n_steps = total = self._n_steps(data)
         every = max(1, n_steps // _CHECKS)

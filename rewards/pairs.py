@@ -64,6 +64,12 @@ class PairBatch:
         return replace(taken, inputs=self.inputs[taken.rows.reshape(-1)], rows=own, is_own=True)
 
 
+def segment_sums(steps: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+    """Returns (K, 2, M, D) sums of (K, B, D) vectors of steps over the real steps of first and second segments."""
+    own = steps.reshape(len(steps), *batch.rows.shape, -1) if batch.is_own else steps[:, batch.rows]
+    return (own * batch.real[..., None]).sum(-2)
+
+
 def segment_scores(steps: torch.Tensor, batch: PairBatch) -> torch.Tensor:
     """Returns (K, 2, M) sums of (K, B) figures of steps over the real steps of first and second segments, and offsets."""
     own = steps.reshape(len(steps), *batch.rows.shape) if batch.is_own else steps[:, batch.rows]

@@ -11,7 +11,7 @@ from preflab.rewards.pessimism import Pessimism
 
 INPUTS = ("obs", "obs_action", "obs_action_next", "obs_action_delta")
 DATA = ("shared", "bootstrap", "folds")
-LIKELIHOODS = ("partial_return", "regret", "regret_frozen_critic", "rao_kupper", "davidson")
+LIKELIHOODS = ("partial_return", "regret", "regret_frozen_critic", "rao_kupper", "davidson", "general")
 VOTES = ("flip", "margin", "flip_margin")
 ROBUST = ("none", "unbiased", *VOTES, "reliability", "filter", "min_norm")
 REGRET_FORMS = ("expected", "realized")
@@ -41,7 +41,7 @@ class RewardSettings:
         likelihood: what the learner assumes of the human; "partial_return" is Bradley-Terry on summed rewards, "regret" on
             summed Q̂ − V̂ with a V̂ that follows the reward, "regret_frozen_critic" with the V of an expert (which fits what
             partial return fits, up to shaping: a negative control); "rao_kupper" and "davidson" know ties, with a tie parameter
-            that is learned.
+            that is learned; "general" allows for preferences that go in a circle.
         data: "shared" (every member sees all comparisons), "bootstrap" (each its own multinomial weights) or "folds"
             (each leaves out its own n-th of the comparisons).
         diversity: how members differ besides their data: by initial weights ("seed"), by the inputs they read ("features"), by
@@ -84,6 +84,7 @@ class RewardSettings:
         freeze_scale: anchors the proxy on the first fit's anchor segments for good; False takes each fit's own.
         refit_inputs: standardizes a fresh network's inputs on the segments it is fitted to and the anchor; False keeps
             the first fit's statistics (a warm start always does).
+        n_planes: general preferences: half the numbers that describe a segment; one plane turns one circle.
         alpha: regret in control: softness of V̂ = α log mean exp(Q̂ / α), in units of Q̂: log odds that one step adds, which
             shrink with the segment's length.
         gamma: regret in control: discount under which Q̂ becomes a reward, Q̂ − γ V̂'; null is the agent's own, under which
@@ -130,6 +131,7 @@ class RewardSettings:
     warm_start: bool = False
     freeze_scale: bool = True
     refit_inputs: bool = True
+    n_planes: int = 2
     alpha: float = 0.01  # of 0.003 to 0.3 on Pendulum, segments of 25 steps: 0.1 and more lose most of V̂'s maximum
     gamma: float | None = None
     n_action_samples: int = 4
@@ -150,6 +152,7 @@ class RewardSettings:
                 raise UnknownName(name, getattr(self, name), known)
         for name in (
             "n_members", "n_epochs", "max_steps", "batch_size", "n_action_samples", "n_policies", "trunk_steps", "n_vote_rounds",
+            "n_planes",
         ):
             if getattr(self, name) < 1:
                 raise InvalidArgument(name, "must be at least 1", getattr(self, name))
@@ -191,8 +194,11 @@ class RewardSettings:
         if self.average_weights and self.diversity != "trunk":
             rule = 'needs members fine-tuned from one network, diversity "trunk": weights of independent ones have no mean'
             raise InvalidArgument("average_weights", rule, self.diversity)
-        if self.offset_pinning and self.likelihood.startswith("regret"):
-            raise InvalidArgument("offset_pinning", "must be 0 for regret, which leaves no constant open", self.offset_pinning, "0")
+        if self.offset_pinning and (self.likelihood.startswith("regret") or self.likelihood == "general"):
+            rule = f"must be 0 for {self.likelihood}, which leaves no constant open"
+            raise InvalidArgument("offset_pinning", rule, self.offset_pinning, "0")
+        if self.likelihood == "general" and self.diversity in ("features", "architecture"):
+            raise InvalidArgument("diversity", 'must be "seed" or "trunk" for general preferences', self.diversity)
         if self.combination.rule in ("variance", "deviation") and self.n_members <= self.pessimism_ddof:
             raise InvalidArgument("pessimism_ddof", f"must be below n_members, {self.n_members}", self.pessimism_ddof, "0")
         if self.data == "folds" and self.n_members < 2:

@@ -9,7 +9,8 @@ from typing import Any
 JUDGMENTS = {  # by the name of a preset or likelihood, where no card says it
     "partial_return": "partial return", "regret": "regret", "noisy": "partial return, with mistakes",
     "regret_branching": "regret, found by branching", "pluralistic": "the weights of one of several people at a time",
-    "regret_frozen_critic": "regret against a fixed value function",
+    "regret_frozen_critic": "regret against a fixed value function", "rao_kupper": "partial return, with ties",
+    "davidson": "partial return, with ties", "general": "preferences that may go in a circle",
 }
 MISSING = "–"
 

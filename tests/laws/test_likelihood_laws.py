@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from preflab.rewards import BradleyTerryLearner, RewardSettings, TieLearner
-from preflab.testing.rewards import LAWS
+from preflab.rewards import BradleyTerryLearner, GeneralPreferenceLearner, RewardSettings, TieLearner
+from preflab.testing.rewards import LAWS, LIKELIHOOD_LAWS
 
 pytestmark = pytest.mark.filterwarnings("ignore::preflab.rewards.FewComparisonsWarning")
 SETTINGS = RewardSettings(
@@ -25,6 +25,8 @@ LEARNERS: dict[str, tuple[Callable[..., Any], RewardSettings, set[str]]] = {  # 
     "min_norm": (BradleyTerryLearner, replace(SETTINGS, robust="min_norm"), set()),
     "flip_margin": (BradleyTerryLearner, replace(SETTINGS, robust="flip_margin", n_vote_rounds=1), set()),
     "trunk": (BradleyTerryLearner, replace(SETTINGS, diversity="trunk", data="bootstrap", average_weights=True), set()),
+    # no network of one output a step, no scores of segments
+    "general": (GeneralPreferenceLearner, replace(SETTINGS, likelihood="general", n_planes=1), {*LIKELIHOOD_LAWS, *SHIFTS}),
 }
 
 

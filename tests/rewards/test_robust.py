@@ -200,7 +200,7 @@ def test_votes_find_wrong_answers_and_networks_trained_on_all_of_them_do_not() -
 @pytest.mark.parametrize("robust", ["flip", "margin", "flip_margin", "filter", "min_norm", "reliability"])
 def test_each_way_fits_repeats_and_can_be_restored(robust: str) -> None:
     pool, data, _ = answers(60, 1, (0.9, 0.7), scale=5.0)
-    data = with_columns(data, choice=np.where(np.arange(60) % 10 == 0, 2, data.choice))
+    data = with_columns(data, choice=np.where(np.arange(60) % 10 == 0, 2, data.choice), annotator=4 + 5 * data.annotator)
     settings = replace(SETTINGS, n_members=3, robust=robust, max_steps=30)
     (model, report), (again, _) = fitted(pool, data, settings), fitted(pool, data, settings)
     segments = pool.gather(data.first)
