@@ -6,6 +6,11 @@
 Segments of four policies (random, the untrained agent of the task's preset, middle, expert) are judged twice with weights
 γ^t: V from the expert's critic, and V by following the expert from the restored ends. Intervals are 95 % percentile
 bootstraps over trajectories, drawn within each quality: segments of one trajectory are no independent evidence.
+
+    python benchmarks/branching.py env=mujoco-halfcheetah nudge=0.01
+
+also follows the expert from states whose positions and velocities are off by Gaussian noise of that deviation, and prints the
+rank correlation of both values: where it is low, V itself is so rough that no smooth critic can follow it. MuJoCo tasks only.
 """
 
 from __future__ import annotations
@@ -15,12 +20,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
 
 from preflab import agents, envs, oracles
+from preflab.envs.physics import N_GENERATOR_WORDS
 from preflab.errors import PreflabError, UnknownName
 from preflab.experiments.config import RunConfig, compose_run
 from preflab.experts import FOLDER, Expert, load_expert
@@ -30,7 +37,7 @@ from preflab.types import FloatArray, IntArray, ScoredSegments, ScoredStore, Seg
 
 DEFAULTS = {
     "env": "", "form": "fixed", "experts": str(FOLDER), "n": "75", "trajectories": "25", "seed": "0", "tail": "0.01",
-    "resamples": "2000",
+    "resamples": "2000", "nudge": "0",
 }
 
 
@@ -137,6 +144,24 @@ def table(judged: Judged, n_resamples: int, seed: int) -> str:
     return "\n".join(lines)
 
 
+def roughness(config: RunConfig, expert: Expert, value: envs.BranchedValue, sizes: tuple[int, int], nudge: float) -> str:
+    """Returns, by quality, the rank correlation of V at the segments' first states with V at states off by `nudge`."""
+    venv, rng = envs.make_vec(config.env.name, config.form, 5, config.seed), generator(config.seed, "nudge")
+    env = envs.make(config.env.name, config.form)
+    model: Any = env.physics.env.model  # type: ignore[attr-defined]  # of MuJoCo
+    first = 2 + N_GENERATOR_WORDS  # after elapsed steps, the generator and the time
+    moved = slice(first, first + model.nq + model.nv)
+    lines = [f"V at a state beside V at one off by {nudge:g}, Spearman:"]
+    for name, policy in policies(config, expert, venv).items():
+        states = segments(venv, policy, name, config, sizes)[0].end_states()[:, 0]
+        beside = states.copy()
+        beside[:, moved] += nudge * rng.standard_normal(beside[:, moved].shape)
+        lines.append(f"{name:10}{spearman(value.values_of_states(states), value.values_of_states(beside)):>8.3f}")
+    venv.close()
+    env.close()
+    return "\n".join(lines)
+
+
 def spearman(first: FloatArray, second: FloatArray) -> float:
     """Returns Spearman's rank correlation; nan if either is constant."""
     is_flat = np.ptp(first) == 0 or np.ptp(second) == 0
@@ -166,6 +191,9 @@ def main(words: Sequence[str]) -> int:
     print(f"{config.env.name} ({config.form}), segments of {config.env.segment_length} steps, γ = {value.gamma:g}")
     print(table(judged, int(given["resamples"]), config.seed))
     print(f"{value.n_env_steps:,} env steps of branching, {settings.n_steps} a branch; {seconds:.0f} s with collecting")
+    if float(given["nudge"]) > 0:
+        sizes = int(given["n"]), int(given["trajectories"])
+        print(roughness(config, expert, value, sizes, float(given["nudge"])))
     return 0
 
 
