@@ -20,6 +20,7 @@ from preflab.experiments.config import RunConfig, compose_run, from_tree
 from preflab.experiments.evaluation import EVALUATION_SEED, distance_to_reference
 from preflab.experiments.levels import level_figures
 from preflab.experiments.loop import Loop, start
+from preflab.experiments.members import member_figures
 from preflab.experiments.stages import check
 from preflab.experiments.users import user_figures
 from preflab.rewards import metrics
@@ -209,6 +210,7 @@ def _record(loop: Loop, state: State) -> dict[str, Any]:
     for name in ("heldout_accuracy", "best_possible_accuracy", "best_possible_low", "best_possible_high",
                  "heldout_log_loss", "calibration_error", "brier"):
         row[name] = last.get(name)
+    row |= member_figures(model, ScoredStore(stochastic))
     row |= user_figures(stages.oracle, state.history, model, state.heldout, state.heldout_answers)
     kl = _kl(loop, ScoredStore(stochastic))
     row |= {

@@ -101,6 +101,11 @@ def check(config: RunConfig) -> str:
         require_expert(expert, config)
     oracles.check(config.oracle_name, config.oracle, envs.task(config.env.name).factor_names, config.env.name)
     learner_needs(config, expert)
+    if config.reward.combination.level == "return" and config.reward.pessimism != "mean":
+        raise Refused(
+            f"reward.pessimism_level=return combines what members give whole segments, and agent={config.agent_name} is paid "
+            "step by step: use reward.pessimism_level=step, or score segments yourself with the model's `returns`"
+        )
     if config.env.segment_length > envs.task(config.env.name).horizon(config.form):
         horizon = envs.task(config.env.name).horizon(config.form)
         raise InvalidArgument("env.segment_length", f"must not exceed the horizon of {horizon} steps", config.env.segment_length)
