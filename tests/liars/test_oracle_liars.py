@@ -62,6 +62,19 @@ class LosesProbability(Honest):
         return super().probabilities(first, second, context) * (1 - 1e-6)
 
 
+class OwesProbability(Honest):
+    """Its rows sum to 1, but what nobody would ever say is a little less likely than never."""
+
+    breaks = "law_rows_are_probabilities"
+
+    def probabilities(self, first: ScoredSegments, second: ScoredSegments, context: AnswerContext) -> FloatArray:
+        owed: FloatArray = 1e-9 * np.array([0.5, 0.5, -1.0, 0.0])
+        return super().probabilities(first, second, context) + owed
+
+    def draw(self, probabilities: FloatArray, context: AnswerContext) -> npt.NDArray[np.int8]:
+        return super().draw(np.maximum(probabilities, 0.0), context)
+
+
 class LikesTheFirst(Honest):
     """Leans to whatever is shown first when it is neither sure nor torn."""
 
