@@ -17,7 +17,8 @@ from preflab.interfaces import LearnerContext
 from preflab.networks import EnsembleModule, Normalizer
 from preflab.networks_image import ensemble_network
 from preflab.rewards import averaging, diversity
-from preflab.rewards.ensemble import EnsembleReward, StepEncoder
+from preflab.rewards.encoding import StepEncoder
+from preflab.rewards.ensemble import EnsembleReward
 from preflab.rewards.learner import PairLearner
 from preflab.rewards.pairs import PairBatch, StepFunction, distinct_steps, segment_scores
 from preflab.rewards.settings import RewardSettings

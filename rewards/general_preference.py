@@ -24,7 +24,8 @@ from preflab.inputs import Inputs
 from preflab.interfaces import LearnerContext, PreferenceModel
 from preflab.networks import EnsembleMLP, EnsembleModule, Normalizer
 from preflab.rewards.bradley_terry import BradleyTerryLearner
-from preflab.rewards.ensemble import EnsembleReward, InChunks, StepEncoder, on_steps
+from preflab.rewards.encoding import StepEncoder
+from preflab.rewards.ensemble import EnsembleReward, InChunks, on_steps
 from preflab.rewards.pairs import PairBatch, StepFunction, segment_sums
 from preflab.types import Comparisons, FloatArray, IntArray, Segments, Transitions
 

@@ -33,7 +33,8 @@ from preflab.inputs import in_memory, vectors_of
 from preflab.interfaces import ActionSampler, LearnerContext
 from preflab.networks import EnsembleModule, Normalizer, encode
 from preflab.rewards.bradley_terry import BradleyTerryLearner
-from preflab.rewards.ensemble import EnsembleReward, StepEncoder
+from preflab.rewards.encoding import StepEncoder
+from preflab.rewards.ensemble import EnsembleReward
 from preflab.rewards.pairs import PairBatch, StepFunction, segment_scores
 from preflab.rewards.settings import RewardSettings
 from preflab.types import AnyArray, Comparisons, Segments, TrajectoryStore, Transitions

@@ -13,7 +13,7 @@ from preflab.inputs import StepInputs
 from preflab.interfaces import LearnerContext
 from preflab.observations import pack
 from preflab.rewards import BradleyTerryLearner, RewardSettings
-from preflab.rewards.ensemble import StepEncoder
+from preflab.rewards.encoding import StepEncoder
 from preflab.rewards.metrics import predicted
 from preflab.types import AnyArray, Choice, Comparisons, FloatArray, SegmentIndex, Trajectory, TrajectoryStore
 

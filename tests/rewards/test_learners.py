@@ -13,7 +13,7 @@ from preflab.inputs import in_memory, vectors_of
 from preflab.interfaces import LearnerContext
 from preflab.networks import Normalizer
 from preflab.rewards import BradleyTerryLearner, EnsembleReward, FewComparisonsWarning, RewardSettings, build
-from preflab.rewards.ensemble import StepEncoder
+from preflab.rewards.encoding import StepEncoder
 from preflab.rewards.pairs import PairBatch, cross_entropies, segment_scores
 from preflab.types import Choice, Comparisons, FloatArray, SegmentIndex, Trajectory, TrajectoryStore, Transitions
 

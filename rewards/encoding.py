@@ -1,0 +1,71 @@
+"""What a reward network reads of a step: observation, action, next observation or change, as far as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gymnasium as gym
+import torch
+
+from preflab.errors import InvalidArgument
+from preflab.inputs import Inputs, LazyInputs, StepInputs, encode_images, image_shapes, in_parts, vectors_of
+from preflab.networks import encode, encoded_size, number_columns
+from preflab.types import AnyArray, Transitions
+
+
+class StepEncoder:
+    """Turns steps into inputs: encode(obs), then encode(action), then encode(next_obs), as far as asked; images apart."""
+
+    def __init__(
+        self, observation_space: gym.Space[AnyArray], action_space: gym.Space[AnyArray], inputs: str = "obs_action"
+    ) -> None:
+        """Takes what `RewardSettings.inputs` names of each step."""
+        self.observation_space, self.action_space, self.inputs = observation_space, action_space, inputs
+        spaces = dict.fromkeys(("obs", "next", "delta"), observation_space) | {"action": action_space}
+        self._parts = inputs.split("_")
+        self._spaces = [spaces[part] for part in self._parts]
+        is_vector = isinstance(observation_space, gym.spaces.Box) and not image_shapes(observation_space)
+        if "delta" in self._parts and not is_vector:
+            rule = "may hold delta only for Box observations that are no images"
+            raise InvalidArgument("inputs", rule, inputs, "obs_action_next")
+        self.image_shapes = [shape for space in self._spaces for shape in image_shapes(space)]
+
+    @property
+    def size(self) -> int:
+        """Number of inputs n, images apart."""
+        return sum(encoded_size(space) for space in self._spaces)
+
+    def __call__(self, transitions: Transitions) -> Inputs:
+        """Returns (B, n) float32 inputs, with the images beside them where there are any."""
+        vectors = self.vectors(transitions)
+        if not self.image_shapes:
+            return vectors
+        arrays = self._arrays(transitions)
+        parts = zip(self._spaces, self._parts, strict=True)
+        return StepInputs(vectors, tuple(image for space, part in parts for image in encode_images(space, arrays[part])))
+
+    def vectors(self, transitions: Transitions) -> torch.Tensor:
+        """Returns (B, n) float32 inputs, images left out."""
+        arrays = self._arrays(transitions)
+        encoded = [encode(space, arrays[part]) for space, part in zip(self._spaces, self._parts, strict=True)]
+        return torch.cat(encoded, dim=1)
+
+    def statistics(self, *inputs: Inputs | LazyInputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the mean and spread, (n,) each, that standardize all (B, n) `inputs`; one-hot columns are left alone.
+
+        Added up in double precision, part by part: the same bits whether inputs are kept or made when they are read.
+        """
+        def added(power: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+            parts = (vectors_of(part).double() for whole in inputs for part in in_parts(whole))
+            return torch.stack([power(part).sum(0) for part in parts]).sum(0) / sum(map(len, inputs))
+
+        is_number = torch.cat([number_columns(space) for space in self._spaces])
+        mean = added(lambda part: part)
+        spread = added(lambda part: (part - mean) ** 2).sqrt()
+        return torch.where(is_number, mean.float(), 0.0), torch.where(is_number, spread.float(), 1.0)
+
+    def _arrays(self, transitions: Transitions) -> dict[str, AnyArray]:
+        arrays = {"obs": transitions.obs, "action": transitions.actions, "next": transitions.next_obs}
+        if "delta" in self._parts:
+            arrays["delta"] = transitions.next_obs - transitions.obs
+        return arrays
