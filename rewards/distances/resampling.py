@@ -20,7 +20,7 @@ class Estimate:
         low: lower end.
         high: upper end.
         confidence: of the interval.
-        n_groups: trajectories, or episodes, that were resampled.
+        n_groups: trajectories, blocks of them, or episodes, that were resampled.
         share_undefined: of the resamples; they are left out of the interval, so that one with many of them says little.
     """
 

@@ -21,6 +21,7 @@ from preflab.rewards.distances.results import SampledDistance, SampledSettings
 from preflab.types import FloatArray, IntArray
 
 _FOLDS = 3
+_MOST_GROUPS = 60  # trajectories are resampled in so many blocks of them at most: each keeps a square of all features
 _TRIVIAL = 1e-10  # of the mean square of a reward: less than this of it is rounding
 _SPREAD = 1e-12  # of a feature: one that moves less is constant
 
@@ -52,7 +53,7 @@ def val_sampled(
             "VAL needs V^π, and the sample has no steps under π: give `branched_sample` a policy, say of `recorded_sample` that "
             "is_of_policy, or compare by `minimal_sampled`, which needs no policy"
         )
-    groups, n_groups = group_numbers(sample.trajectory)
+    groups, n_groups = _blocks(sample)
     here = features(sample.obs)
     apart = here - gamma * _after(features, sample.under_policy).mean(1)
     paid = np.stack([sample.under_policy.rewards(sample.obs, side).mean(1) for side in (first, second)], -1)
@@ -75,7 +76,7 @@ def minimal_sampled(
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """Sums over each of G trajectories.
+    """Sums over each of G trajectories, or blocks of them.
 
     Attributes:
         moments: (G, 2 + P, 2 + P) `pair_products` of both rewards and of γφ(s') − φ(s).
@@ -131,10 +132,16 @@ def _after(features: Features, draws: Draws) -> FloatArray:
 
 
 def _moments(sample: Sample, sides: tuple[Side, Side], features: Features, gamma: float) -> FloatArray:
-    groups, n_groups = group_numbers(sample.trajectory)
+    groups, n_groups = _blocks(sample)
     paid = np.stack([sample.taken.rewards(sample.obs, side) for side in sides], -1)
     apart = gamma * _after(features, sample.taken) - features(sample.obs)[:, None]
     return pair_products(np.concatenate([paid, apart], -1), groups, n_groups)
+
+
+def _blocks(sample: Sample) -> tuple[IntArray, int]:
+    """Returns (B,) the block of trajectories of each point, and how many there are."""
+    groups, n_groups = group_numbers(sample.trajectory)
+    return groups % _MOST_GROUPS, min(n_groups, _MOST_GROUPS)
 
 
 def _sum(parts: FloatArray, rows: IntArray, weights: FloatArray) -> FloatArray:
