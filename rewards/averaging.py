@@ -53,7 +53,7 @@ def weight_averaged(model: EnsembleReward, anchor: Segments) -> EnsembleReward:
     """Returns the reward of the mean of the members' weights, put on the scale of `anchor`.
 
     Raises:
-        Refused: the members were not fine-tuned from one trunk.
+        Refused: the members were not fine-tuned from one trunk, or the reward is against opponents that they embedded.
     """
     if not model.shares_trunk:
         raise Refused(
@@ -61,7 +61,6 @@ def weight_averaged(model: EnsembleReward, anchor: Segments) -> EnsembleReward:
             "hidden units come in different orders, and the mean computes nothing like any of them; average their rewards "
             "(pessimism=mean), or train them with reward.diversity=trunk"
         )
-    averaged = copy.copy(model)
-    averaged.network = mean_member(model.network)
+    averaged = model.with_network(mean_member(model.network))
     averaged.anchor(anchor)
     return averaged

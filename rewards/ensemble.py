@@ -190,6 +190,12 @@ class EnsembleReward(AnchoredReward):
         self.encoder, self.normalizer, self.network = encoder, normalizer, network
         super().__init__(is_fixed_horizon)
 
+    def with_network(self, network: EnsembleModule) -> Self:
+        """Returns the reward of another network in place of its own, not yet anchored."""
+        other = copy.copy(self)
+        other.network = network
+        return other
+
     def raw_rewards(self, transitions: Transitions) -> torch.Tensor:
         """Returns (K, B) outputs of the networks; images are encoded a few thousand steps at a time."""
         size = _MOST_IMAGE_STEPS if self.encoder.image_shapes else max(1, len(transitions))

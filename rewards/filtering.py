@@ -17,7 +17,7 @@ from dataclasses import replace
 import torch
 
 from preflab.rewards.pairs import PairBatch
-from preflab.rewards.trust import Trust, fair_differences, given_probabilities, turned
+from preflab.rewards.trust import Trust, fair_differences, turned
 
 ALPHA, BETAS, MOST, TURNED = 0.5, (3.0, 1.0), 3.0, -math.log(0.001)
 _WARM_UP = 1 / 3
@@ -25,7 +25,7 @@ _WARM_UP = 1 / 3
 
 def divergences(differences: torch.Tensor, batch: PairBatch) -> torch.Tensor:
     """Returns (M,) KL divergences of answers from predictions σ(Δ): −log p of a strict answer, −½ log(4 p (1 − p)) of a tie."""
-    log_given = torch.log(given_probabilities(differences, batch))
+    log_given = torch.nn.functional.logsigmoid((2 * batch.p_first - 1) * differences)
     even = -0.5 * (2 * math.log(2) + torch.nn.functional.logsigmoid(differences) + torch.nn.functional.logsigmoid(-differences))
     return torch.where(batch.is_tie, even, -log_given)
 

@@ -13,7 +13,7 @@ linear in the steps of τ: against opponents O, the mean of s(τ, o) over o in O
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -96,6 +96,13 @@ class RewardAgainst(EnsembleReward):
             opponents = model.embeddings(opponents).mean(1)
         self.opponents = opponents
 
+    def with_network(self, network: EnsembleModule) -> Self:
+        """Refuses: of opponents only the mean of their embeddings is kept, and that is by the old network."""
+        raise Refused(
+            "a reward against opponents holds them as its own network embeds them, and no other network can read that: fit with "
+            "reward.average_weights=true, or build RewardAgainst of the other network's GeneralPreferenceModel"
+        )
+
     def raw_rewards(self, transitions: Transitions) -> torch.Tensor:
         """Returns (K, B) ⟨R φ, mean of v(o)⟩ / T."""
         return log_odds(self.preferences.step_embeddings(transitions), self.opponents[:, None])
@@ -123,7 +130,8 @@ class GeneralPreferenceLearner(BradleyTerryLearner):
         """Returns (K, 2, M) ± half the log odds of each pair: no scores of segments, but their differences are log odds."""
         sums = segment_sums(params(minibatch.inputs), minibatch)
         half = log_odds(sums[:, 0], sums[:, 1]) / 2
-        return torch.stack([half, -half], dim=1)
+        scores = torch.stack([half, -half], dim=1)
+        return scores if minibatch.offset is None else scores + minibatch.offset
 
     def data(self, comparisons: Comparisons, context: LearnerContext, anchor: Segments, rng: np.random.Generator) -> PairBatch:
         """Returns all comparisons with standardized inputs, and takes the context's anchor for opponents."""

@@ -32,6 +32,7 @@ from preflab.errors import InvalidArgument, Refused
 from preflab.inputs import in_memory, vectors_of
 from preflab.interfaces import ActionSampler, LearnerContext
 from preflab.networks import EnsembleModule, Normalizer, encode
+from preflab.rewards import averaging
 from preflab.rewards.bradley_terry import BradleyTerryLearner
 from preflab.rewards.encoding import StepEncoder
 from preflab.rewards.ensemble import EnsembleReward
@@ -212,7 +213,8 @@ class RegretLearner(BradleyTerryLearner):
         """Returns a reward that can load `state`."""
         self._normalizer = Normalizer(self.encoder.size)
         self._final = state["actions"], state["log_weight"]
-        return self.fitted_model(self._fresh(torch.Generator()))
+        network = self._fresh(torch.Generator())
+        return self.fitted_model(averaging.first_member(network) if self.settings.average_weights else network)
 
     def _actions(self, n: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns encoded actions (m, n_a), not standardized, and their log weights (m,)."""

@@ -194,6 +194,8 @@ class RewardSettings:
         if self.average_weights and self.diversity != "trunk":
             rule = 'needs members fine-tuned from one network, diversity "trunk": weights of independent ones have no mean'
             raise InvalidArgument("average_weights", rule, self.diversity)
+        if self.average_weights and self.pessimism != "mean":
+            raise InvalidArgument("pessimism", "must be mean with average_weights, which leaves one member", self.pessimism, "mean")
         if self.offset_pinning and (self.likelihood.startswith("regret") or self.likelihood == "general"):
             rule = f"must be 0 for {self.likelihood}, which leaves no constant open"
             raise InvalidArgument("offset_pinning", rule, self.offset_pinning, "0")

@@ -162,6 +162,17 @@ def test_a_learner_may_average_weights_itself_and_is_restored_and_warm_started_a
     np.testing.assert_allclose(restored.model.step_rewards(anchor), learner.model.step_rewards(anchor), atol=0.02)
 
 
+def test_regret_of_averaged_weights_is_restored_as_one_network() -> None:
+    world = box_world()
+    pool, data = random_answers(world, seed=0, n=20)
+    settings = replace(TRUNK, average_weights=True, likelihood="regret", gamma=0.9, max_steps=3, trunk_steps=3)
+    learner, restored = (RegretLearner(BOX, ACT, settings) for _ in range(2))
+    learner.fit(data, LearnerContext(pool, pool.admissible(LENGTH), True, world.extras), np.random.default_rng(0))
+    restored.load_state(learner.state())
+    segments = pool.gather(data.first)
+    assert np.array_equal(restored.model.step_rewards(segments), learner.model.step_rewards(segments))
+
+
 def test_the_pin_is_the_weighted_mean_of_squared_sums_and_its_gradient_is_that_of_finite_differences() -> None:
     pool, data = random_answers(box_world(), seed=0, n=5)
     pinned, free = (BradleyTerryLearner(BOX, ACT, replace(SETTINGS, offset_pinning=eta)) for eta in (0.3, 0.0))
@@ -201,6 +212,7 @@ def test_what_cannot_be_is_refused_with_the_reason() -> None:
         (SETTINGS, {"diversity": "trunk", "data": "shared", "early_stopping": False}, "members stay one"),
         (SETTINGS, {"average_weights": True}, "weights of independent ones have no mean"),
         (SETTINGS, {"feature_share": 0.0}, "feature_share"),
+        (TRUNK, {"average_weights": True, "pessimism": "worst"}, "leaves one member"),
     )
     for settings, arguments, match in cases:
         with pytest.raises(InvalidArgument, match=match):

@@ -19,6 +19,7 @@ from preflab.rewards import (
     RewardSettings,
     build,
     metrics,
+    weight_averaged,
 )
 from preflab.rewards.general_preference import log_odds
 from preflab.testing.worlds import comparisons_of
@@ -111,6 +112,16 @@ def test_the_loss_is_that_of_the_log_odds_of_summed_embeddings_with_gradients_of
         assert gradient.reshape(-1)[i].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4, abs=1e-6)
 
 
+def test_a_margin_is_taken_off_the_log_odds() -> None:
+    pool, data = circle(60, 0)
+    learner = GeneralPreferenceLearner(OBS, ACT, replace(SETTINGS, robust="margin"))
+    network = learner._fresh(torch.Generator().manual_seed(0))
+    batch, margin = learner.batch(data, pool), torch.linspace(-1, 2, len(data))
+    plain = learner.scores(network, batch)
+    offered = learner.scores(network, replace(batch, offset=torch.stack([-margin / 2, margin / 2])))
+    torch.testing.assert_close(offered[:, 0] - offered[:, 1], plain[:, 0] - plain[:, 1] - margin)
+
+
 def test_against_one_behavior_the_reward_is_for_what_beats_it_and_sums_to_mean_log_odds() -> None:
     model = fitted(GeneralPreferenceLearner, SETTINGS).model.preferences
     assert isinstance(model, GeneralPreferenceModel)
@@ -147,6 +158,15 @@ def test_a_restored_model_keeps_its_opponents_and_a_later_fit_takes_those_of_its
     learner.fit(data, LearnerContext(pool, of_one, True), np.random.default_rng(1))
     torch.testing.assert_close(learner.model.opponents, learner.model.preferences.embeddings(pool.gather(of_one)).mean(1))
     assert not torch.equal(before, learner.model.opponents)
+
+
+def test_weights_are_averaged_by_the_learner_and_not_beside_opponents_embedded_by_others() -> None:
+    trunk = replace(SETTINGS, diversity="trunk", data="bootstrap", max_steps=5, trunk_steps=5)
+    pool, _ = circle(600, 0)
+    anchor = pool.gather(pool.admissible(LENGTH))
+    with pytest.raises(Refused, match=r"against opponents.*average_weights=true"):
+        weight_averaged(fitted(GeneralPreferenceLearner, trunk).model, anchor)
+    assert fitted(GeneralPreferenceLearner, replace(trunk, average_weights=True)).model.n_members == 1
 
 
 def test_what_cannot_be_is_refused_by_name() -> None:

@@ -125,6 +125,12 @@ def test_rime_keeps_what_is_likely_turns_what_is_absurd_and_waits_at_first() -> 
     assert trust.scalars() == {"kept_share": pytest.approx(0.98), "turned_share": pytest.approx(0.01)}
 
 
+def test_rime_turns_an_answer_however_absurd_it_is() -> None:
+    trust = Filter(pairs([1.0, 1.0, 1.0]))
+    trust.look(torch.tensor([[3.0, 2.0, -200.0]]), 0.5)  # σ(−200) is 0 in single precision, its logarithm is not
+    assert trust.is_kept.tolist() == [True, True, False] and trust.is_turned.tolist() == [False, False, True]
+
+
 def test_rime_keeps_few_wrong_answers() -> None:
     pool, data, true = answers(1500, 3, (0.75,), scale=20.0)
     learner = BradleyTerryLearner(BOX, ACT, replace(SETTINGS, robust="filter", early_stopping=False))
@@ -238,6 +244,26 @@ def test_annotators_of_unlike_gradients_are_weighed_by_the_shortest_vector_of_th
     torch.testing.assert_close(loss, sum(((trust.weights[:, k] * each[k]).sum() for k in range(2)), torch.zeros(())))
     plain = MinimumNorm(replace(batch, annotator=None), 2).loss(network, batch, learner.member_losses)
     torch.testing.assert_close(plain, learner.loss(network, batch))
+
+
+def test_an_annotator_left_out_of_a_minibatch_by_a_member_gains_no_weight_there() -> None:
+    """A member's mean loss over answers that it leaves out is 0, and so is its gradient: the shortest there is, of nothing."""
+    pool, data, _ = answers(40, 2, (1.0, 0.0, 0.7), scale=20.0)
+    learner = BradleyTerryLearner(BOX, ACT, replace(SETTINGS, robust="min_norm"))
+    batch = learner.batch(data, pool)
+    left_out = torch.stack([torch.as_tensor(data.annotator == 2), torch.zeros(40, dtype=torch.bool)])
+    network = learner._fresh(torch.Generator().manual_seed(0))
+    trust, two = MinimumNorm(replace(batch, weight=batch.weight * ~left_out), 2), np.flatnonzero(data.annotator < 2)
+    loss = trust.loss(network, trust.given, learner.member_losses)
+    assert float(trust.weights[0, 2]) == pytest.approx(1 / 3)  # nothing was heard of it
+    torch.testing.assert_close(trust.weights.sum(1), torch.ones(2))
+    alone, whole = MinimumNorm(batch.take(torch.as_tensor(two)), 2), MinimumNorm(batch, 2)
+    torch.autograd.backward(loss)
+    found = [last_weights(network).grad[0].clone(), last_weights(network).grad[1].clone()]  # type: ignore[index]
+    for k, other in enumerate((alone, whole)):
+        network.zero_grad()
+        torch.autograd.backward(other.loss(network, other.given, learner.member_losses))
+        torch.testing.assert_close(found[k], last_weights(network).grad[k])  # type: ignore[index]
 
 
 def test_a_minority_is_heard_under_minimum_norm_weights() -> None:
