@@ -95,6 +95,25 @@ def test_em_gives_back_some_of_the_scale_that_wrong_answers_take_from_bradley_te
     assert 2 * slopes["none"] < slopes["reliability"] < 1.2
 
 
+def test_em_does_not_turn_everybody_around_after_a_reward_that_knows_nothing_yet() -> None:
+    trust = Reliability(pairs([1.0, 1.0, 0.0, 0.0], annotator=[0, 0, 1, 1]), torch.ones(4))
+    trust.look(torch.tensor([[-3.0, -2.0, -2.0, -3.0]]), 0.1)  # too early
+    assert trust.eta.tolist() == pytest.approx([1.0, 1.0], abs=1e-3) and trust.data is trust.given
+    trust.look(torch.tensor([[-3.0, -2.0, 2.0, 3.0]]), 0.5)  # all would be wrong
+    assert trust.eta.tolist() == pytest.approx([1.0, 1.0], abs=1e-3) and trust.data is trust.given
+    trust.look(torch.tensor([[3.0, 2.0, 2.0, -3.0]]), 0.5)
+    assert trust.eta[0] > 0.9 and trust.data is not trust.given
+
+
+def test_a_short_fit_by_em_learns_the_reward_and_not_its_opposite() -> None:
+    for seed in range(3):
+        pool, data, true = answers(60, seed, (0.9, 0.9, 0.9), scale=20.0)
+        settings = RewardSettings(n_members=3, max_steps=40, robust="reliability")
+        model, report = fitted(pool, data, settings)
+        assert ((metrics.predicted(model, pool, data) > 0.5) == (true > 0)).mean() > 0.6
+        assert min(report.scalars[f"reliability_{k}"] for k in range(3)) > 0.3
+
+
 def test_early_stopping_judges_by_the_chance_of_the_answer_as_given() -> None:
     trust = Reliability(pairs([1.0, 0.0, 0.5], annotator=[4, 9, 4]), torch.ones(3))
     trust.eta = torch.tensor([0.9, 0.6])
