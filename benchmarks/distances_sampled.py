@@ -5,8 +5,8 @@
 
 15,000 steps of 300 trajectories (Reacher) or 75 (Pendulum) of the random policy, one next state each (nothing is left to chance in
 either task), V^π of the random policy on 300 Fourier features, γ .95; the potential is scaled until shaping varies twice as much as
-gold. Published for Reacher by the released code of Skalse et al. 2024 (VAL, 2-2, 100,000 steps, V by temporal differences over 5,000
-episodes): shaped .897, another peak 1.257, random 1.378, negated 1.706; exact values of the first and the last are 0 and 2.
+gold. Published for Reacher by the released code of Skalse et al. 2024 (VAL, 2-2, 100,000 steps, V by temporal differences over
+5,000 episodes): shaped .897, another peak 1.257, random 1.378, negated 1.706; exact values of the first and last are 0 and 2.
 
 Said before these seeds (100 to 104) were run, of VAL and minimal on both tasks: gold is at 0 and its opposite at 2; shaped gold is
 below .5, and every other proxy above 1; noise within .1 of √2. Any figure elsewhere contradicts.

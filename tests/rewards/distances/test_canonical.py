@@ -74,8 +74,9 @@ LAWS = {
 def documented() -> dict[str, dict[str, bool]]:
     """Returns the table of docs/distances.md: form × what it is blind to."""
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in DOCS.read_text(encoding="utf-8").splitlines()]
-    header = next(row for row in rows if "S'-redistribution" in row)
-    return {row[0]: dict(zip(header[1:], [cell == "yes" for cell in row[1:]], strict=True)) for row in rows if row[0] in CANONICAL}
+    first = next(i for i, row in enumerate(rows) if "S'-redistribution" in row)
+    body = itertools.takewhile(lambda row: len(row) > 1, rows[first + 2 :])
+    return {row[0]: dict(zip(rows[first][1:], [cell == "yes" for cell in row[1:]], strict=True)) for row in body}
 
 
 TABLE = documented()
