@@ -118,6 +118,7 @@ def refusals(composed: Composed, env: str, oracle: str, reward: str, agent: str,
     return [parts for is_so, parts in reasons if is_so]
 
 
+@pytest.mark.slow
 def test_every_cell_is_checked_before_training_and_refused_only_for_a_reason(composed: Composed) -> None:
     """No reason is about an agent and an oracle: each two of the others meet under the plain agent, each agent a plain oracle."""
     cells = [(oracle, reward, "ppo") for oracle in composed.oracles for reward in composed.rewards]

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from preflab import oracles
-from preflab.experiments.config import compose_run, names
+from preflab.experiments.config import CONF, _settings, names
 from preflab.experts import TabularExpert
 from preflab.interfaces import Oracle
 from preflab.oracles import OracleSettings
@@ -105,8 +106,10 @@ def presets(code: str) -> dict[str, Preset]:
     for name in names("oracle"):
         changes = dict(FOR_THIS_WORLD.get(name, {}))
         changes |= {"callable": {"function": "statistics:mean"}, "reward_code": {"code": code}}.get(name, {})
-        tree = compose_run([f"oracle={name}", "env=random-mdp"])[0].oracle
-        found[name] = Preset(name, tree, {key: oracles_tuple(value) for key, value in changes.items()})
+        said = OmegaConf.to_container(OmegaConf.load(CONF / "oracle" / f"{name}.yaml"))
+        assert isinstance(said, dict)
+        settings = _settings(OracleSettings, "oracle", {str(key): value for key, value in said.items()})
+        found[name] = Preset(name, settings, {key: oracles_tuple(value) for key, value in changes.items()})
     return found
 
 
