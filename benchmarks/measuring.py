@@ -8,7 +8,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +19,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PEER = ROOT / ".venv-imitation" / "bin" / "python"
 PACKAGES = ("preflab", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3")
 Speed = Callable[[], float]  # does a piece of work and returns how many units a second that was
+
+
+def settings_said(defaults: Mapping[str, str], words: Sequence[str] | None) -> dict[str, str]:
+    """Returns the settings that `name=value` words (the command line's, if None) leave of `defaults`; exits on any other word."""
+    given = dict(defaults)
+    for word in sys.argv[1:] if words is None else words:
+        name, equals, value = word.partition("=")
+        if name not in defaults or not equals:
+            raise SystemExit(f"{word}: must be one of {', '.join(f'{key}=…' for key in defaults)}")
+        given[name] = value
+    return given
 
 
 @dataclass(frozen=True)

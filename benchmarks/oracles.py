@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import load, machine
+from measuring import load, machine, settings_said
 from oracle_rates import Rate, rates
 
 from preflab.experiments.config import names
@@ -294,12 +294,7 @@ def as_json(found: Mapping[str, Any], level: float) -> dict[str, Any]:
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command line."""
     torch.set_num_threads(1)
-    given = dict(DEFAULTS)
-    for word in sys.argv[1:] if words is None else words:
-        name, equals, value = word.partition("=")
-        if name not in DEFAULTS or not equals:
-            raise SystemExit(f"{word}: must be one of {', '.join(f'{key}=…' for key in DEFAULTS)}")
-        given[name] = value
+    given = settings_said(DEFAULTS, words)
     is_smoke, folder, started, before = given["smoke"] == "1", Path(given["out"]), time.perf_counter(), load()
     folder.mkdir(parents=True, exist_ok=True)
     sizes = SMOKE if is_smoke else Sizes()

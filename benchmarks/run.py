@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from measuring import Row, as_json, as_row, load, machine
+from measuring import Row, as_json, as_row, load, machine, settings_said
 
 TOPICS = ("loop", "physics", "fitting", "labeling", "growth")  # a topic whose file is not there is said to be missing
 FOLDER = Path(__file__).parent
@@ -82,12 +82,7 @@ def text(found: dict[str, list[Row]], said: dict[str, Any], is_smoke: bool) -> s
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command line."""
-    given = dict(DEFAULTS)
-    for word in sys.argv[1:] if words is None else words:
-        name, equals, value = word.partition("=")
-        if name not in DEFAULTS or not equals:
-            raise SystemExit(f"{word}: must be one of {', '.join(f'{key}=…' for key in DEFAULTS)}")
-        given[name] = value
+    given = settings_said(DEFAULTS, words)
     is_smoke, folder = given["smoke"] == "1", Path(given["out"])
     folder.mkdir(parents=True, exist_ok=True)
     found, loads = earlier(folder / "results.json")

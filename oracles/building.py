@@ -23,6 +23,7 @@ from preflab.oracles.plugged import CallableJudgment, RewardCode, imported
 from preflab.oracles.responses import Argmax, Boltzmann
 from preflab.oracles.settings import OracleSettings
 from preflab.oracles.ties import BPrefThresholds, Davidson, RaoKupper, Skips, SkipsBelow, ThresholdTies
+from preflab.oracles.wrapping import SideBySide
 from preflab.types import BoolArray, Choice, FloatArray, ScoredSegments
 
 MATRIX_SEED = 20_240_108  # a preference matrix belongs to a task, not to a run
@@ -75,24 +76,6 @@ class Built:
     solved: Calibration | None
     base: Judgment
     rates: Mapping[str, float] = field(default_factory=dict)
-
-
-class WithFeature(Judgment):
-    """A judgment with the mean of a feature in a further column, for a response that is misled by it: (N, D + 1)."""
-
-    def __init__(self, judgment: Judgment, feature: SegmentFeatures) -> None:
-        """Takes the judgment and the feature."""
-        self.judgment, self.feature = judgment, feature
-        for name in ("needs_sim_states", "needs_observations", "needs_factors"):
-            setattr(self, name, getattr(judgment, name) or getattr(feature, name))
-
-    def values(self, scored: ScoredSegments) -> FloatArray:
-        """Returns (N, D + 1)."""
-        return np.column_stack([self.judgment.values(scored), self.feature.values(scored)])
-
-    def card(self) -> dict[str, Any]:
-        """Returns the judgment's card."""
-        return self.judgment.card()
 
 
 def check_human(settings: OracleSettings, name: str, factor_names: Sequence[str], who: str = "") -> None:
@@ -150,7 +133,7 @@ def build_human(name: str, settings: OracleSettings, scene: Scene) -> Built:
     if rate > 0 and settings.mistakes == "feature":
         feature = SegmentFeatures((str(settings.mistake_feature),), scene.factor_names, "mean")
         center, spread = (float(each[0]) for each in spreads_of(feature, scene.calibration))
-        judgment = WithFeature(judgment, feature)
+        judgment = SideBySide(judgment, feature)
         response = FeatureMistakes(response, rate, center, spread, str(settings.mistake_feature), settings.mistakes_when)
     elif rate > 0 and settings.mistakes == "iid":
         response = Mistakes(response, rate, settings.mistakes_when)
@@ -160,7 +143,7 @@ def build_human(name: str, settings: OracleSettings, scene: Scene) -> Built:
         response = OrderBias(response, settings.order_bias)
     if settings.random_skip_rate > 0:
         response = Skips(response, settings.random_skip_rate)
-    if isinstance(judgment, DriftingJudgment | WithFeature):
+    if isinstance(judgment, SideBySide):
         values = judgment.values(scene.calibration)
     return Built(judgment, response, values, solved, base, rates)
 

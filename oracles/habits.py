@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from preflab.errors import InvalidArgument
-from preflab.interfaces import AnswerContext, Judgment, Response
-from preflab.oracles.wrapping import Wrapping
-from preflab.types import Choice, FloatArray, ScoredSegments
+from preflab.interfaces import AnswerContext, Response
+from preflab.oracles.wrapping import SideBySide, Wrapping
+from preflab.types import Choice, FloatArray
 
 
 class Fatigue(Wrapping):
@@ -101,22 +101,12 @@ class OrderBias(Wrapping):
         }
 
 
-class DriftingJudgment(Judgment):
-    """Two judgments of one human, at the start and after the drift: (N, 2) values, for `Drift` to mix."""
-
-    def __init__(self, start: Judgment, end: Judgment) -> None:
-        """Takes both judgments, each of one value a segment."""
-        self.start, self.end = start, end
-        for name in ("needs_sim_states", "needs_observations", "needs_factors"):
-            setattr(self, name, getattr(start, name) or getattr(end, name))
-
-    def values(self, scored: ScoredSegments) -> FloatArray:
-        """Returns (N, 2)."""
-        return np.stack([self.start.values(scored), self.end.values(scored)], axis=1)
+class DriftingJudgment(SideBySide):
+    """A human's judgment at the start and the one after the drift, each of one value: (N, 2), for `Drift` to mix."""
 
     def card(self) -> dict[str, Any]:
         """Returns the card of the start, with that of the end."""
-        return {**self.start.card(), "drifts_to": self.end.card()}
+        return {**self.first.card(), "drifts_to": self.second.card()}
 
 
 class Drift(Wrapping):

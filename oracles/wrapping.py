@@ -1,4 +1,4 @@
-"""What response models that wrap another one share."""
+"""What response models that wrap another one share, and the judgment that gives them several columns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,26 @@ from typing import Any
 import numpy as np
 
 from preflab.errors import Refused
-from preflab.interfaces import Response
-from preflab.types import FloatArray, IntArray
+from preflab.interfaces import Judgment, Response
+from preflab.types import FloatArray, IntArray, ScoredSegments
+
+
+class SideBySide(Judgment):
+    """Two judgments in columns, for a response that compares them in a way of its own; the card is the first one's."""
+
+    def __init__(self, first: Judgment, second: Judgment) -> None:
+        """Takes judgments of one value or several; what either reads, both together read."""
+        self.first, self.second = first, second
+        for name in ("needs_sim_states", "needs_observations", "needs_factors"):
+            setattr(self, name, getattr(first, name) or getattr(second, name))
+
+    def values(self, scored: ScoredSegments) -> FloatArray:
+        """Returns (N, D), the columns of the first and then those of the second."""
+        return np.column_stack([self.first.values(scored), self.second.values(scored)])
+
+    def card(self) -> dict[str, Any]:
+        """Returns the first judgment's card."""
+        return self.first.card()
 
 
 class Wrapping(Response):

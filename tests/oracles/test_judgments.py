@@ -24,7 +24,7 @@ from preflab.oracles import (
     WeightedFactors,
     ZoneVisits,
 )
-from preflab.oracles.building import WithFeature
+from preflab.oracles.wrapping import SideBySide
 from preflab.testing.oracles import random_world
 from preflab.types import AnyArray, FloatArray, ScoredSegments
 
@@ -85,7 +85,7 @@ NEW: dict[str, Callable[[], Judgment]] = {
     "cells": lambda: Cells("gold", NAMES, np.array([-1.0, 1.0])),
     "code": lambda: RewardCode(lambda obs, act, after, info: after[:, 0] * act[:, 1] + info["speed"], NAMES, name="x"),
     "drifting": lambda: DriftingJudgment(PartialReturn(), WeightedFactors({"speed": 1.0}, NAMES)),
-    "with a feature": lambda: WithFeature(IdealPoint({"gold": 0.1}, NAMES), SegmentFeatures(("obs_0",), NAMES, "mean")),
+    "with a feature": lambda: SideBySide(IdealPoint({"gold": 0.1}, NAMES), SegmentFeatures(("obs_0",), NAMES, "mean")),
     "callable": lambda: CallableJudgment(PartialReturn(0.5).values),
 }
 

@@ -43,7 +43,7 @@ from preflab.oracles import (
     labeling,
     random_preferences,
 )
-from preflab.oracles.building import WithFeature
+from preflab.oracles.wrapping import SideBySide
 from preflab.types import AnyArray, FloatArray, ScoredSegments, ScoredStore, ScoredTrajectory, SegmentIndex, Trajectory
 
 LENGTH, NAMES = 7, ("a", "b")
@@ -112,7 +112,7 @@ def _ranking(*names: str) -> tuple[Judgment, Response]:
 
 
 def _misled(judgment: Judgment, response: Response) -> tuple[Judgment, Response]:
-    return WithFeature(judgment, SegmentFeatures(("obs_1",), NAMES, "mean")), FeatureMistakes(response, 0.4, 0.0, 1.0, "obs_1")
+    return SideBySide(judgment, SegmentFeatures(("obs_1",), NAMES, "mean")), FeatureMistakes(response, 0.4, 0.0, 1.0, "obs_1")
 
 
 KINDS: dict[str, Callable[[], tuple[Judgment, Response]]] = {
